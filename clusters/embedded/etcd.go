@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+const (
+	etcdStartTimeout = 60 * time.Second
+	// etcdQuota is where etcd refuses writes: 20 times what 30,000 objects need.
+	etcdQuota = 8 << 30
+)
+
+// etcdServer is a running etcd that only its own user can reach.
+type etcdServer struct {
+	server   *embed.Etcd
+	endpoint string
+}
+
+// startEtcd starts etcd on sockets in the runtime directory. etcd's start obeys
+// no context and panics or exits on damaged files, so it runs apart, under a
+// deadline, after a look at its database.
+func startEtcd(ctx context.Context, dir *dataDir, logs *partLogs) (*etcdServer, error) {
+	if err := checkDatabase(filepath.Join(dir.path(etcdDir), "member", "snap", "db")); err != nil {
+		return nil, err
+	}
+	config := etcdConfig(dir, logs)
+	type result struct {
+		server *embed.Etcd
+		err    error
+	}
+	started := make(chan result, 1)
+	go func() {
+		server, err := openEtcd(config)
+		started <- result{server, err}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, etcdStartTimeout)
+	defer cancel()
+	select {
+	case r := <-started:
+		if r.err != nil {
+			return nil, r.err
+		}
+		select {
+		case <-r.server.Server.ReadyNotify():
+			return &etcdServer{server: r.server, endpoint: config.ListenClientUrls[0].String()}, nil
+		case err := <-r.server.Err():
+			return nil, fmt.Errorf("start etcd: %w", err)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("start etcd: not ready: %w", ctx.Err())
+		}
+	case <-ctx.Done():
+		return nil, fmt.Errorf("start etcd: %w", ctx.Err())
+	}
+}
+
+func etcdConfig(dir *dataDir, logs *partLogs) *embed.Config {
+	client := url.URL{Scheme: "unix", Path: filepath.Join(dir.runtime, "client.sock")}
+	peer := url.URL{Scheme: "unix", Path: filepath.Join(dir.runtime, "peer.sock")}
+	config := embed.NewConfig()
+	config.Name = "wasmbed"
+	config.Dir = dir.path(etcdDir)
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	// The only member needs a peer address but nobody who listens there.
+	config.ListenPeerUrls, config.AdvertisePeerUrls = nil, []url.URL{peer}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	config.EnableGRPCGateway = false
+	config.QuotaBackendBytes = etcdQuota
+	// There is no peer to wait for: elect at the first tick.
+	config.TickMs, config.ElectionMs = 50, 500
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdLogger(logs))
+	return config
+}
+
+// openEtcd turns etcd's panics and exits while it reads its files into errors.
+func openEtcd(config *embed.Config) (server *embed.Etcd, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			server, err = nil, fmt.Errorf("%w: etcd cannot read %s: %v", ErrDataDir, config.Dir, r)
+		}
+	}()
+	server, err = embed.StartEtcd(config)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	return server, nil
+}
+
+// etcdLogger passes errors on. What etcd calls fatal becomes a panic, so
+// that openEtcd can report it as one sentence.
+func etcdLogger(logs *partLogs) *zap.Logger {
+	config := zap.NewProductionEncoderConfig()
+	config.EncodeTime = zapcore.ISO8601TimeEncoder
+	core := zapcore.NewCore(zapcore.NewConsoleEncoder(config), logs, zap.ErrorLevel)
+	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
+// checkDatabase opens the database as etcd will, which happens there on a
+// goroutine whose panic would end the process with a page of stacks.
+func checkDatabase(path string) (err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("check etcd's database: %w", err)
+	}
+	// A file shorter than its pages say faults when it is read.
+	debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(false)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: etcd's database %s is damaged: %v", ErrDataDir, path, r)
+		}
+	}()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
+	if err != nil {
+		return fmt.Errorf("%w: etcd's database %s is damaged: %w", ErrDataDir, path, err)
+	}
+	defer db.Close()
+	return db.View(func(tx *bolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("%w: etcd's database %s is damaged: %d bytes long instead of %d", ErrDataDir, path, info.Size(), tx.Size())
+		}
+		// The names of the top level lie on the root page and its children.
+		return tx.ForEach(func([]byte, *bolt.Bucket) error { return nil })
+	})
+}
+
+// wait returns etcd's first error after its start.
+func (e *etcdServer) wait() error {
+	if err := <-e.server.Err(); err != nil {
+		return fmt.Errorf("etcd failed: %w", err)
+	}
+	return nil
+}
+
+func (e *etcdServer) stop() { e.server.Close() }
