@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// maxTreeBytes is the largest tree object that is read: a directory of about 200,000 entries.
+const maxTreeBytes = 16 << 20
+
+// GitTree is the tree of a commit in a git object store. Each directory is read once. It may be used by several
+// goroutines; the object store is used by one at a time.
+type GitTree struct {
+	mu    sync.Mutex
+	store storer.EncodedObjectStorer
+	root  plumbing.Hash
+	dirs  map[string]*gitDir
+}
+
+type gitDir struct {
+	entries []Entry
+	byName  map[string]int
+}
+
+// NewGitTree returns the tree with the given hash. For speed the store should keep its pack files open
+// (filesystem.Options.KeepDescriptors) and have a cache of objects.
+func NewGitTree(store storer.EncodedObjectStorer, tree plumbing.Hash) *GitTree {
+	return &GitTree{store: store, root: tree, dirs: map[string]*gitDir{}}
+}
+
+// NewCommitTree returns the tree of a commit.
+func NewCommitTree(store storer.EncodedObjectStorer, commit plumbing.Hash) (*GitTree, error) {
+	c, err := object.GetCommit(store, commit)
+	if err != nil {
+		return nil, fmt.Errorf("read commit %s: %w", commit, err)
+	}
+	return NewGitTree(store, c.TreeHash), nil
+}
+
+// ReadDir implements Tree.
+func (t *GitTree) ReadDir(dir string) ([]Entry, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d, err := t.dir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return d.entries, nil
+}
+
+// ReadFile implements Tree.
+func (t *GitTree) ReadFile(name string, limit int64) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d, err := t.dir(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	i, ok := d.byName[path.Base(name)]
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	if e := d.entries[i]; e.Mode != ModeFile && e.Mode != ModeSymlink {
+		return nil, fmt.Errorf("%s is not a file", name)
+	}
+	return t.blob(name, d.entries[i].Hash, limit)
+}
+
+func (t *GitTree) blob(name string, hash plumbing.Hash, limit int64) ([]byte, error) {
+	size, err := t.store.EncodedObjectSize(hash)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if size > limit {
+		return nil, &SizeError{Path: name, Size: size, Limit: limit}
+	}
+	obj, err := t.store.EncodedObject(plumbing.BlobObject, hash)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	r, err := obj.Reader()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer r.Close()
+	content := make([]byte, size)
+	if _, err := io.ReadFull(r, content); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return content, nil
+}
+
+// dir returns a directory, reading it and those above it once.
+func (t *GitTree) dir(name string) (*gitDir, error) {
+	if d, ok := t.dirs[name]; ok {
+		return d, nil
+	}
+	hash := t.root
+	if name != "." {
+		parent, err := t.dir(path.Dir(name))
+		if err != nil {
+			return nil, err
+		}
+		i, ok := parent.byName[path.Base(name)]
+		if !ok || parent.entries[i].Mode != ModeDir {
+			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		}
+		hash = parent.entries[i].Hash
+	}
+	d, err := t.readTree(name, hash)
+	if err != nil {
+		return nil, err
+	}
+	t.dirs[name] = d
+	return d, nil
+}
+
+func (t *GitTree) readTree(name string, hash plumbing.Hash) (*gitDir, error) {
+	size, err := t.store.EncodedObjectSize(hash)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", name, err)
+	}
+	if size > maxTreeBytes {
+		return nil, &SizeError{Path: name, Size: size, Limit: maxTreeBytes}
+	}
+	tree, err := object.GetTree(t.store, hash)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", name, err)
+	}
+	d := &gitDir{entries: make([]Entry, 0, len(tree.Entries)), byName: make(map[string]int, len(tree.Entries))}
+	for _, e := range tree.Entries {
+		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.Contains(e.Name, "/") {
+			continue // no checkout can have such a name
+		}
+		d.entries = append(d.entries, Entry{Name: e.Name, Mode: gitMode(e.Mode), Hash: e.Hash})
+	}
+	sort.Slice(d.entries, func(i, k int) bool { return d.entries[i].Name < d.entries[k].Name })
+	for i, e := range d.entries {
+		d.byName[e.Name] = i
+	}
+	return d, nil
+}
+
+func gitMode(m filemode.FileMode) Mode {
+	switch m {
+	case filemode.Dir:
+		return ModeDir
+	case filemode.Symlink:
+		return ModeSymlink
+	case filemode.Submodule:
+		return ModeSubmodule
+	case filemode.Regular, filemode.Deprecated, filemode.Executable:
+		return ModeFile
+	}
+	return ModeOther
+}
