@@ -20,7 +20,7 @@ import (
 )
 
 // MaxSize is the largest blob in bytes.
-const MaxSize = 4 << 20
+const MaxSize = 1 << 20
 
 const digestPrefix = "sha256:"
 
