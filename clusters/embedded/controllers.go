@@ -167,7 +167,7 @@ func (c *controllers) tokens(ctx context.Context, dir *dataDir) (func(context.Co
 	}
 	controller, err := serviceaccount.NewTokensController(klog.FromContext(ctx),
 		c.typed.Core().V1().ServiceAccounts(), c.typed.Core().V1().Secrets(), client,
-		serviceaccount.TokensControllerOptions{TokenGenerator: generator, RootCA: c.ids.caPEM})
+		serviceaccount.TokensControllerOptions{TokenGenerator: generator, RootCA: c.ids.caCertificates()})
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -38,7 +40,8 @@ func startEtcd(ctx context.Context, dir *dataDir, logs *partLogs) (*etcdServer, 
 	if err := checkDatabase(filepath.Join(dir.path(etcdDir), "member", "snap", "db")); err != nil {
 		return nil, err
 	}
-	config := etcdConfig(dir, logs)
+	opened := new(atomic.Bool)
+	config := etcdConfig(dir, etcdLogger(logs, opened))
 	type result struct {
 		server *embed.Etcd
 		err    error
@@ -46,6 +49,7 @@ func startEtcd(ctx context.Context, dir *dataDir, logs *partLogs) (*etcdServer, 
 	started := make(chan result, 1)
 	go func() {
 		server, err := openEtcd(config)
+		opened.Store(true)
 		started <- result{server, err}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, etcdStartTimeout)
@@ -68,7 +72,7 @@ func startEtcd(ctx context.Context, dir *dataDir, logs *partLogs) (*etcdServer, 
 	}
 }
 
-func etcdConfig(dir *dataDir, logs *partLogs) *embed.Config {
+func etcdConfig(dir *dataDir, logger *zap.Logger) *embed.Config {
 	client := url.URL{Scheme: "unix", Path: filepath.Join(dir.runtime, "client.sock")}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(dir.runtime, "peer.sock")}
 	config := embed.NewConfig()
@@ -82,7 +86,7 @@ func etcdConfig(dir *dataDir, logs *partLogs) *embed.Config {
 	config.QuotaBackendBytes = etcdQuota
 	// There is no peer to wait for: elect at the first tick.
 	config.TickMs, config.ElectionMs = 50, 500
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(etcdLogger(logs))
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	return config
 }
 
@@ -94,23 +98,46 @@ func openEtcd(config *embed.Config) (server *embed.Etcd, err error) {
 		}
 	}()
 	server, err = embed.StartEtcd(config)
-	if err != nil {
+	var system syscall.Errno
+	if errors.As(err, &system) { // disk full, no permission: not the files' fault
 		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: etcd cannot read %s: %w", ErrDataDir, config.Dir, err)
 	}
 	return server, nil
 }
 
-// etcdLogger passes errors on. What etcd calls fatal becomes a panic, so
-// that openEtcd can report it as one sentence.
-func etcdLogger(logs *partLogs) *zap.Logger {
+// etcdLogger passes errors on. etcd logs what it cannot survive and expects the
+// logger to end the process, which lastWords does in one sentence.
+func etcdLogger(logs *partLogs, opened *atomic.Bool) *zap.Logger {
 	config := zap.NewProductionEncoderConfig()
 	config.EncodeTime = zapcore.ISO8601TimeEncoder
 	core := zapcore.NewCore(zapcore.NewConsoleEncoder(config), logs, zap.ErrorLevel)
-	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
+	hook := lastWords{opened}
+	return zap.New(core, zap.WithFatalHook(hook), zap.WithPanicHook(hook))
 }
 
-// checkDatabase opens the database as etcd will, which happens there on a
-// goroutine whose panic would end the process with a page of stacks.
+// lastWords panics while etcd opens its files, for openEtcd to recover; later
+// there is nobody to recover on etcd's own goroutines.
+type lastWords struct{ opened *atomic.Bool }
+
+func (w lastWords) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
+	message := entry.Message
+	for _, field := range fields {
+		if err, ok := field.Interface.(error); ok {
+			message += ": " + err.Error()
+		}
+	}
+	if !w.opened.Load() {
+		panic(message)
+	}
+	fmt.Fprintln(os.Stderr, "wasmbed-cluster: etcd cannot go on:", message)
+	os.Exit(1)
+}
+
+// checkDatabase reads the database's pages as etcd will, which happens there on
+// goroutines whose panic would end the process with a page of stacks.
 func checkDatabase(path string) (err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +154,7 @@ func checkDatabase(path string) (err error) {
 			err = fmt.Errorf("%w: etcd's database %s is damaged: %v", ErrDataDir, path, r)
 		}
 	}()
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second, PreLoadFreelist: true})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
 	if err != nil {
 		return fmt.Errorf("%w: etcd's database %s is damaged: %w", ErrDataDir, path, err)
 	}
@@ -136,8 +163,9 @@ func checkDatabase(path string) (err error) {
 		if tx.Size() > info.Size() {
 			return fmt.Errorf("%w: etcd's database %s is damaged: %d bytes long instead of %d", ErrDataDir, path, info.Size(), tx.Size())
 		}
-		// The names of the top level lie on the root page and its children.
-		return tx.ForEach(func([]byte, *bolt.Bucket) error { return nil })
+		return tx.ForEach(func(_ []byte, bucket *bolt.Bucket) error {
+			return bucket.ForEach(func([]byte, []byte) error { return nil })
+		})
 	})
 }
 

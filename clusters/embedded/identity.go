@@ -71,6 +71,13 @@ func (i *identities) url() string {
 	return "https://" + net.JoinHostPort(i.host(), strconv.Itoa(i.port))
 }
 
+// caCertificates returns the CA in PEM.
+func (i *identities) caCertificates() []byte {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.caPEM
+}
+
 // ensure makes what is missing and renews what ends soon; it leaves the rest
 // alone. The API server reads a renewed serving certificate by itself.
 func (i *identities) ensure(now time.Time) error {
