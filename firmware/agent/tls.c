@@ -105,7 +105,7 @@ int tls_random(void *buf, size_t len)
 	return psa_generate_random(buf, len) == PSA_SUCCESS ? TLS_OK : TLS_EFAIL;
 }
 
-static int random_for_parser(void *ctx, unsigned char *out, size_t len)
+static int random_for_library(void *ctx, unsigned char *out, size_t len)
 {
 	(void)ctx;
 	return tls_random(out, len);
@@ -135,6 +135,7 @@ static int configure(void)
 		tls.detail = rc;
 		return TLS_EINVAL;
 	}
+	mbedtls_ssl_conf_rng(&tls.config, random_for_library, NULL);
 	mbedtls_ssl_conf_min_tls_version(&tls.config, MBEDTLS_SSL_VERSION_TLS1_3);
 	mbedtls_ssl_conf_max_tls_version(&tls.config, MBEDTLS_SSL_VERSION_TLS1_3);
 	mbedtls_ssl_conf_ciphersuites(&tls.config, suites);
@@ -170,7 +171,7 @@ int tls_start(const struct provision *p, uint32_t salt)
 	if (rc != TLS_OK) {
 		return rc;
 	}
-	tls.detail = mbedtls_pk_parse_key(&tls.key, p->key.data, p->key.len, NULL, 0, random_for_parser, NULL);
+	tls.detail = mbedtls_pk_parse_key(&tls.key, p->key.data, p->key.len, NULL, 0, random_for_library, NULL);
 	return tls.detail == 0 ? configure() : TLS_EINVAL;
 }
 
