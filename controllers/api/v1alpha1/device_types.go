@@ -155,6 +155,7 @@ type DeviceStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=dev,categories=wasmbed
+// +kubebuilder:selectablefield:JSONPath=`.status.gateway`
 // +kubebuilder:printcolumn:name="Board",type=string,JSONPath=`.spec.board`
 // +kubebuilder:printcolumn:name="Backend",type=string,JSONPath=`.spec.backend`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
