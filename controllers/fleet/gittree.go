@@ -26,18 +26,23 @@ type GitTree struct {
 	mu    sync.Mutex
 	store storer.EncodedObjectStorer
 	root  plumbing.Hash
-	dirs  map[string]*gitDir
+	dirs  map[string]gitDir
 }
 
-type gitDir struct {
-	entries []Entry
-	byName  map[string]int
+type gitDir []Entry
+
+func (d gitDir) find(name string) (Entry, bool) {
+	i := sort.Search(len(d), func(i int) bool { return d[i].Name >= name })
+	if i == len(d) || d[i].Name != name {
+		return Entry{}, false
+	}
+	return d[i], true
 }
 
 // NewGitTree returns the tree with the given hash. For speed the store should keep its pack files open
 // (filesystem.Options.KeepDescriptors) and have a cache of objects.
 func NewGitTree(store storer.EncodedObjectStorer, tree plumbing.Hash) *GitTree {
-	return &GitTree{store: store, root: tree, dirs: map[string]*gitDir{}}
+	return &GitTree{store: store, root: tree, dirs: map[string]gitDir{}}
 }
 
 // NewCommitTree returns the tree of a commit.
@@ -57,8 +62,11 @@ func (t *GitTree) ReadDir(dir string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.entries, nil
+	return d, nil
 }
+
+// Hash returns the name of the tree object.
+func (t *GitTree) Hash() plumbing.Hash { return t.root }
 
 // ReadFile implements Tree.
 func (t *GitTree) ReadFile(name string, limit int64) ([]byte, error) {
@@ -68,14 +76,14 @@ func (t *GitTree) ReadFile(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	i, ok := d.byName[path.Base(name)]
+	e, ok := d.find(path.Base(name))
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
-	if e := d.entries[i]; e.Mode != ModeFile && e.Mode != ModeSymlink {
+	if e.Mode != ModeFile && e.Mode != ModeSymlink {
 		return nil, fmt.Errorf("%s is not a file", name)
 	}
-	return t.blob(name, d.entries[i].Hash, limit)
+	return t.blob(name, e.Hash, limit)
 }
 
 func (t *GitTree) blob(name string, hash plumbing.Hash, limit int64) ([]byte, error) {
@@ -103,7 +111,7 @@ func (t *GitTree) blob(name string, hash plumbing.Hash, limit int64) ([]byte, er
 }
 
 // dir returns a directory, reading it and those above it once.
-func (t *GitTree) dir(name string) (*gitDir, error) {
+func (t *GitTree) dir(name string) (gitDir, error) {
 	if d, ok := t.dirs[name]; ok {
 		return d, nil
 	}
@@ -113,11 +121,11 @@ func (t *GitTree) dir(name string) (*gitDir, error) {
 		if err != nil {
 			return nil, err
 		}
-		i, ok := parent.byName[path.Base(name)]
-		if !ok || parent.entries[i].Mode != ModeDir {
+		e, ok := parent.find(path.Base(name))
+		if !ok || e.Mode != ModeDir {
 			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 		}
-		hash = parent.entries[i].Hash
+		hash = e.Hash
 	}
 	d, err := t.readTree(name, hash)
 	if err != nil {
@@ -127,7 +135,7 @@ func (t *GitTree) dir(name string) (*gitDir, error) {
 	return d, nil
 }
 
-func (t *GitTree) readTree(name string, hash plumbing.Hash) (*gitDir, error) {
+func (t *GitTree) readTree(name string, hash plumbing.Hash) (gitDir, error) {
 	size, err := t.store.EncodedObjectSize(hash)
 	if err != nil {
 		return nil, fmt.Errorf("read directory %s: %w", name, err)
@@ -139,17 +147,14 @@ func (t *GitTree) readTree(name string, hash plumbing.Hash) (*gitDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read directory %s: %w", name, err)
 	}
-	d := &gitDir{entries: make([]Entry, 0, len(tree.Entries)), byName: make(map[string]int, len(tree.Entries))}
+	d := make(gitDir, 0, len(tree.Entries))
 	for _, e := range tree.Entries {
 		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.Contains(e.Name, "/") {
 			continue // no checkout can have such a name
 		}
-		d.entries = append(d.entries, Entry{Name: e.Name, Mode: gitMode(e.Mode), Hash: e.Hash})
+		d = append(d, Entry{Name: e.Name, Mode: gitMode(e.Mode), Hash: e.Hash})
 	}
-	sort.Slice(d.entries, func(i, k int) bool { return d.entries[i].Name < d.entries[k].Name })
-	for i, e := range d.entries {
-		d.byName[e.Name] = i
-	}
+	sort.Slice(d, func(i, k int) bool { return d[i].Name < d[k].Name })
 	return d, nil
 }
 

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/devices/hostapi"
+)
+
+// modules finds the module of each Application, checks both together, and fills in digest and size.
+func (j *judgement) modules() error {
+	byPath := map[string]*moduleResult{}
+	for i, o := range j.objects {
+		if o.object.Application == nil {
+			continue
+		}
+		result, at, err := j.module(o, byPath)
+		if err != nil {
+			return err
+		}
+		if result == nil {
+			continue
+		}
+		if result.module == nil {
+			j.report(SeverityError, v1alpha1.ReasonModuleInvalid, o, "spec.module.path", "%s is not a module that a board accepts: %s", quote(at.path), result.bad)
+			continue
+		}
+		p, ok := j.cache.apps[o]
+		if !ok || p.module.Digest != result.digest {
+			if p, err = pin(o, result.module); err != nil {
+				return err
+			}
+			j.cache.apps[o] = p
+		}
+		j.findings = append(j.findings, p.findings...)
+		pinnedApp := *o
+		pinnedApp.object = p.object
+		j.objects[i] = &pinnedApp
+		m := *result.module
+		m.Path = at.path
+		j.fleet.Modules[m.Digest] = &m
+	}
+	return j.ctx.Err()
+}
+
+// module looks a module up and checks it, at most once for each content. The result is nil when there is none, with
+// a finding.
+func (j *judgement) module(o *judged, byPath map[string]*moduleResult) (*moduleResult, place, error) {
+	name := o.object.Application.Spec.Module.Path
+	if path.IsAbs(name) || escapes(path.Clean(name)) {
+		return nil, place{}, nil // a finding is there already
+	}
+	at, err := j.loader.view.lookup(name)
+	if err == nil && at.mode != ModeFile {
+		err = errNotFile
+	}
+	if err != nil {
+		return nil, at, j.moduleProblem(o, name, err)
+	}
+	if r, ok := byPath[at.path]; ok {
+		return r, at, nil
+	}
+	if r, ok := j.cache.modules[at.hash]; ok && at.hash != plumbing.ZeroHash {
+		return r, at, nil
+	}
+	r, err := checkModule(j.ctx, j.loader.view.tree, at, j.opts.Checker)
+	if err != nil {
+		return nil, at, j.moduleProblem(o, name, err)
+	}
+	byPath[at.path] = r
+	if at.hash != plumbing.ZeroHash {
+		j.cache.modules[at.hash] = r
+	}
+	return r, at, nil
+}
+
+func (j *judgement) moduleProblem(o *judged, name string, err error) error {
+	const field = "spec.module.path"
+	var size *SizeError
+	switch {
+	case errors.As(err, &size):
+		j.report(SeverityError, v1alpha1.ReasonTooLarge, o, field, "the module %s has %d bytes, the limit is %d: build it smaller (`wasmbed build` strips names and unused parts)", quote(name), size.Size, size.Limit)
+	case errors.Is(err, errNotFile):
+		j.report(SeverityError, v1alpha1.ReasonModuleNotFound, o, field, "%s is not a file: name the .wasm file", quote(name))
+	case isNotExist(err):
+		hint := "the path starts at the repository's root; `git add` the file"
+		if beside := path.Join(path.Dir(o.object.File), name); !escapes(beside) {
+			if p, err := j.loader.view.lookup(beside); err == nil && p.mode == ModeFile {
+				hint = fmt.Sprintf("the path starts at the repository's root: write %s", quote(beside))
+			}
+		}
+		j.report(SeverityError, v1alpha1.ReasonModuleNotFound, o, field, "there is no file %s in the commit: %s", quote(name), hint)
+	case isPathProblem(err):
+		j.report(SeverityError, v1alpha1.ReasonPathEscape, o, field, "%s %v: name a file of the repository", quote(name), err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// pin makes the Application that is applied, and judges it with its module.
+func pin(o *judged, m *Module) (pinned, error) {
+	var value map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(o.object.JSON))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		return pinned{}, fmt.Errorf("internal error: %s: %w", o.object.ID, err)
+	}
+	c := &appCheck{o: o, app: o.object.Application, module: m}
+	c.check()
+	module := value["spec"].(map[string]any)["module"].(map[string]any)
+	module["digest"], module["size"] = m.Digest, m.Size
+	content, err := canonical(value)
+	if err != nil {
+		return pinned{}, fmt.Errorf("internal error: %s: %w", o.object.ID, err)
+	}
+	object := *o.object
+	object.JSON, object.Digest = content, hexDigest(content)
+	object.Application = object.Application.DeepCopy()
+	object.Application.Spec.Module.Digest, object.Application.Spec.Module.Size = m.Digest, m.Size
+	return pinned{module: m, object: &object, findings: c.findings}, nil
+}
+
+// appCheck judges an Application with its module, whatever the boards.
+type appCheck struct {
+	o        *judged
+	app      *v1alpha1.Application
+	module   *Module
+	findings []v1alpha1.Finding
+}
+
+func (c *appCheck) report(reason, fieldPath, format string, args ...any) {
+	c.findings = append(c.findings, finding(SeverityError, reason, c.o.object.File, c.o.field(fieldPath), c.o.object.ID.String(), fmt.Sprintf(format, args...)))
+}
+
+func (c *appCheck) check() {
+	spec, info := &c.app.Spec, &c.module.Info
+	if spec.Module.Digest != "" && spec.Module.Digest != c.module.Digest {
+		c.report(v1alpha1.ReasonDigestMismatch, "spec.module.digest", "spec.module.digest is not that of the file, which is %s: correct it, or leave it out", c.module.Digest)
+	}
+	if spec.Module.Size != 0 && spec.Module.Size != c.module.Size {
+		c.report(v1alpha1.ReasonDigestMismatch, "spec.module.digest", "spec.module.size is not that of the file, which is %d: leave it out", c.module.Size)
+	}
+	c.imports()
+	c.entries()
+	if limit := int64(*spec.Limits.Memory); info.HasMemory && info.MinMemory > limit {
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module needs %d bytes of linear memory at the start and spec.limits.memory is %d: raise the limit, or build the module with less", info.MinMemory, limit)
+	}
+}
+
+// maxNamed is how many imports one message names.
+const maxNamed = 4
+
+func (c *appCheck) imports() {
+	for _, other := range c.module.Info.OtherImports {
+		c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports the %s, and only functions can be imported: define it in the module", clean(other, 80))
+	}
+	missing := map[hostapi.Permission][]string{}
+	for _, f := range c.module.Info.Imports {
+		host, ok := hostapi.Lookup(f.Module, f.Name)
+		switch {
+		case !ok:
+			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports the function %s, which no board offers%s", quote(f.Module+"."+f.Name), nearImport(f))
+		case !host.Matches(f.Params, f.Results):
+			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports %s as %s, and boards offer it as %s: build the module against the headers of this version", f.Name, hostapi.Signature(f.Params, f.Results), host.Signature())
+		case host.Permission != hostapi.PermissionNone && !slices.Contains(c.app.Spec.Permissions, v1alpha1.Permission(host.Permission)):
+			missing[host.Permission] = append(missing[host.Permission], f.Name)
+		}
+	}
+	for _, p := range hostapi.Permissions() {
+		if names := missing[p]; len(names) > 0 {
+			c.report(v1alpha1.ReasonPermissionMissing, "spec.permissions", "the module imports %s, which needs permission %s: add it to spec.permissions", few(names), p)
+		}
+	}
+}
+
+// few names some of a list.
+func few(names []string) string {
+	if n := len(names); n > maxNamed {
+		names = append(slices.Clone(names[:maxNamed]), fmt.Sprintf("%d more", n-maxNamed))
+	}
+	return strings.Join(names, ", ")
+}
+
+func nearImport(f ModuleFunction) string {
+	if f.Module != hostapi.Module {
+		return fmt.Sprintf(": host functions are imported from module %s", quote(hostapi.Module))
+	}
+	best, distance := "", 4
+	for _, host := range hostapi.Functions() {
+		if d := editDistance(f.Name, host.Name); d < distance {
+			best, distance = host.Name, d
+		}
+	}
+	if best == "" {
+		return ": `wasmbed build` lists what a module imports"
+	}
+	return fmt.Sprintf(": did you mean %s?", best)
+}
+
+// entries checks the exports that a device calls.
+func (c *appCheck) entries() {
+	runs := false
+	for _, f := range c.module.Info.Exports {
+		switch f.Name {
+		case hostapi.EntryRun:
+			runs = true
+			if len(f.Params) > 0 || len(f.Results) > 1 || len(f.Results) == 1 && f.Results[0] != hostapi.I32 {
+				c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports %s as %s, and a device calls it as () -> () or () -> i32", f.Name, hostapi.Signature(f.Params, f.Results))
+			}
+		case hostapi.EntryInitialize:
+			if len(f.Params) > 0 || len(f.Results) > 0 {
+				c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports %s as %s, and a device calls it as () -> ()", f.Name, hostapi.Signature(f.Params, f.Results))
+			}
+		}
+	}
+	if !runs {
+		c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports no function %q, with which a device starts an app: export one", hostapi.EntryRun)
+	}
+}
