@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/loop/looptest"
+	"wasmbed.dev/internal/testcluster"
+)
+
+var cluster *testcluster.Cluster
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	testcluster.Main(m, &cluster)
+}
+
+// world is a namespace with devices, which the test plays the gateway for.
+type world struct {
+	client.Client
+	t         *testing.T
+	namespace string
+	process   *looptest.Process
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	kube, err := cluster.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Client: kube, t: t, namespace: cluster.Namespace(t)}
+	w.start()
+	return w
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	w.process = looptest.Start(w.t, cluster.Admin(), testcluster.Scheme(), func(mgr ctrl.Manager) error { return Setup(mgr, Options{}) })
+}
+
+func (w *world) device(name string, labels map[string]string) *v1alpha1.Device {
+	w.t.Helper()
+	device := &v1alpha1.Device{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: labels},
+		Spec:       v1alpha1.DeviceSpec{Board: "sim-m4", Backend: v1alpha1.BackendSimulated},
+	}
+	w.must(w.Create(w.t.Context(), device))
+	w.must(w.Status().Patch(w.t.Context(), device, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"gateway":"x.gw"}}`))))
+	w.must(looptest.Connect(w.t.Context(), w, device, "x.gw", true))
+	return device
+}
+
+// devices makes many devices, several at once.
+func (w *world) devices(count int) {
+	w.t.Helper()
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i := range count {
+		group.Go(func() error { w.device(fmt.Sprintf("d%04d", i), nil); return nil })
+	}
+	w.must(group.Wait())
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func digest(c string) string { return "sha256:" + strings.Repeat(c, 64) }
+
+func (w *world) application(name string, edit func(*v1alpha1.ApplicationSpec)) *v1alpha1.Application {
+	w.t.Helper()
+	unavailable := intstr.FromInt32(2)
+	app := &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationRevision: "r1"}},
+		Spec: v1alpha1.ApplicationSpec{
+			Module:  v1alpha1.Module{Path: "a.wasm", Digest: digest("a"), Size: 100},
+			Rollout: v1alpha1.Rollout{MaxUnavailable: &unavailable},
+		},
+	}
+	if edit != nil {
+		edit(&app.Spec)
+	}
+	w.must(w.Create(w.t.Context(), app))
+	return app
+}
+
+func (w *world) change(app *v1alpha1.Application, edit func(*v1alpha1.Application)) {
+	w.t.Helper()
+	before := w.get(app)
+	after := before.DeepCopy()
+	edit(after)
+	w.must(w.Patch(w.t.Context(), after, client.MergeFrom(before)))
+}
+
+func (w *world) get(app *v1alpha1.Application) *v1alpha1.Application {
+	w.t.Helper()
+	out := &v1alpha1.Application{}
+	w.must(w.Get(w.t.Context(), client.ObjectKeyFromObject(app), out))
+	return out
+}
+
+func (w *world) instances(app *v1alpha1.Application) []v1alpha1.Instance {
+	w.t.Helper()
+	var list v1alpha1.InstanceList
+	w.must(w.List(w.t.Context(), &list, client.InNamespace(w.namespace), client.MatchingLabels{v1alpha1.LabelApplication: app.Name}))
+	return list.Items
+}
+
+// gateway answers for all devices as the function says, until the test ends or the returned function is called.
+func (w *world) gateway(answer func(*v1alpha1.Instance) v1alpha1.InstancePhase) (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			var list v1alpha1.InstanceList
+			if err := w.List(ctx, &list, client.InNamespace(w.namespace)); err != nil {
+				continue
+			}
+			for i := range list.Items {
+				instance := &list.Items[i]
+				phase := answer(instance)
+				if instance.Status.ObservedGeneration == instance.Generation && instance.Status.Phase == phase {
+					continue
+				}
+				err := looptest.Report(ctx, w, instance, phase, "Trapped", "unreachable at function 12")
+				if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+					w.t.Errorf("report: %v", err)
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	stop = func() { cancel(); running.Wait() }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+func run(*v1alpha1.Instance) v1alpha1.InstancePhase { return v1alpha1.InstanceRunning }
+
+// ready waits for Ready with a reason, for the present generation, and counts "target updated running failed offline".
+func (w *world) ready(app *v1alpha1.Application, reason, counts string) {
+	w.t.Helper()
+	looptest.Eventually(w.t, func() error {
+		got := w.get(app)
+		s := got.Status
+		condition := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+		have := fmt.Sprint(s.Target, s.Updated, s.Running, s.Failed, s.Offline)
+		if condition == nil || condition.Reason != reason || condition.ObservedGeneration != got.Generation || s.ObservedGeneration != got.Generation || have != counts {
+			return fmt.Errorf("generation %d: counts %s (want %s), condition %+v (want %s)", got.Generation, have, counts, condition, reason)
+		}
+		return nil
+	})
+}
+
+func TestAnApplicationRunsChangesAndGoes(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		w.device(name, map[string]string{"site": "one"})
+	}
+	w.device("other", nil)
+	w.gateway(run)
+	app := w.application("blink", func(spec *v1alpha1.ApplicationSpec) { spec.Selector.MatchLabels = map[string]string{"site": "one"} })
+	w.ready(app, v1alpha1.ReasonRolledOut, "5 5 5 0 0")
+	for _, instance := range w.instances(app) {
+		if instance.Labels[v1alpha1.LabelDevice] != instance.Spec.Device || instance.Labels[v1alpha1.LabelGateway] != "x.gw" ||
+			instance.Annotations[v1alpha1.AnnotationRevision] != "r1" || instance.Annotations[v1alpha1.AnnotationIssuedAt] == "" ||
+			!metav1.IsControlledBy(&instance, w.get(app)) || instance.Generation != 1 {
+			t.Errorf("metadata of %s: %+v", instance.Name, instance.ObjectMeta)
+		}
+	}
+
+	// A change reaches every device once.
+	w.change(app, func(a *v1alpha1.Application) {
+		a.Spec.Config = v1alpha1.ConfigValues{"k": "v"}
+		a.Annotations[v1alpha1.AnnotationRevision] = "r2"
+	})
+	w.ready(app, v1alpha1.ReasonRolledOut, "5 5 5 0 0")
+	for _, instance := range w.instances(app) {
+		if instance.Generation != 2 || instance.Spec.Config["k"] != "v" || instance.Annotations[v1alpha1.AnnotationRevision] != "r2" {
+			t.Errorf("%s is at generation %d, %+v", instance.Name, instance.Generation, instance.Annotations)
+		}
+	}
+
+	// Labels follow the gateway; a new label takes the app away, a removed device too.
+	move := &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "a"}}
+	w.must(w.Status().Patch(t.Context(), move, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"gateway":"x.two"}}`))))
+	leave := &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "b"}}
+	w.must(w.Patch(t.Context(), leave, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"site":"two"}}}`))))
+	w.must(w.Delete(t.Context(), &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "c"}}))
+	w.ready(app, v1alpha1.ReasonRolledOut, "3 3 3 0 0")
+	looptest.Eventually(t, func() error {
+		instances := w.instances(app)
+		if len(instances) != 3 {
+			return fmt.Errorf("%d instances", len(instances))
+		}
+		for _, instance := range instances {
+			if instance.Spec.Device == "a" && instance.Labels[v1alpha1.LabelGateway] != "x.two" {
+				return fmt.Errorf("label %v", instance.Labels)
+			}
+			if instance.Generation != 2 {
+				return fmt.Errorf("%s has a new spec", instance.Name)
+			}
+		}
+		return nil
+	})
+
+	// Nothing is written when nothing changes, nor by a process that starts.
+	w.process.Writes.Quiet(t, 2*time.Second)
+	w.process.Stop()
+	w.start()
+	w.process.Writes.Quiet(t, 2*time.Second)
+	if count := w.process.Writes.Count(""); count != 0 {
+		t.Errorf("a restart wrote: %s", w.process.Writes)
+	}
+
+	w.must(w.Delete(t.Context(), app))
+	looptest.Eventually(t, func() error {
+		if left := len(w.instances(app)); left > 0 {
+			return fmt.Errorf("%d instances are left", left)
+		}
+		return nil
+	})
+}
+
+func TestARolloutStopsAtAFailingWaveAndGoesOnAfterAFix(t *testing.T) {
+	w := newWorld(t)
+	w.devices(7)
+	w.gateway(func(instance *v1alpha1.Instance) v1alpha1.InstancePhase {
+		if instance.Spec.Digest == digest("b") {
+			return v1alpha1.InstanceFailed
+		}
+		return v1alpha1.InstanceRunning
+	})
+	app := w.application("blink", nil)
+	w.ready(app, v1alpha1.ReasonRolledOut, "7 7 7 0 0")
+
+	w.change(app, func(a *v1alpha1.Application) { a.Spec.Module.Digest = digest("b") })
+	w.ready(app, v1alpha1.ReasonWaveFailed, "7 2 0 2 0")
+	w.process.Writes.Quiet(t, time.Second)
+	bad := 0
+	for _, instance := range w.instances(app) {
+		if instance.Spec.Digest == digest("b") {
+			bad++
+		}
+	}
+	if bad != 2 {
+		t.Errorf("the bad module reached %d devices", bad)
+	}
+	condition := meta.FindStatusCondition(w.get(app).Status.Conditions, v1alpha1.ConditionReady)
+	if want := "0/7 devices run sha256:bbbbbbbbbbbb…; wave 1 failed and the rollout has stopped; d0000 failed: Trapped: unreachable at function 12 (and 1 more)"; condition.Message != want {
+		t.Errorf("message %q", condition.Message)
+	}
+	if !meta.IsStatusConditionTrue(w.get(app).Status.Conditions, v1alpha1.ConditionStalled) {
+		t.Error("not stalled")
+	}
+
+	w.change(app, func(a *v1alpha1.Application) { a.Spec.Module.Digest = digest("c") })
+	w.ready(app, v1alpha1.ReasonRolledOut, "7 7 7 0 0")
+	w.process.Writes.Quiet(t, time.Second)
+	for _, instance := range w.instances(app) {
+		if want := map[bool]int64{true: 3, false: 2}[instance.Spec.Device <= "d0001"]; instance.Generation != want {
+			t.Errorf("%s is at generation %d, want %d", instance.Name, instance.Generation, want)
+		}
+	}
+}
+
+func TestOfflineDevicesCatchUp(t *testing.T) {
+	w := newWorld(t)
+	w.devices(4)
+	away := &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "d0002"}}
+	w.must(looptest.Connect(t.Context(), w, away, "x.gw", false))
+	w.gateway(run)
+	app := w.application("blink", nil)
+	w.ready(app, v1alpha1.ReasonRolledOut, "4 3 3 0 1")
+	w.must(looptest.Connect(t.Context(), w, away, "x.gw", true))
+	w.ready(app, v1alpha1.ReasonRolledOut, "4 4 4 0 0")
+}
+
+func TestADeadlineFailsTheWaveWithoutAnEvent(t *testing.T) {
+	w := newWorld(t)
+	w.devices(3)
+	app := w.application("blink", func(spec *v1alpha1.ApplicationSpec) {
+		spec.Rollout.ProgressDeadline = &metav1.Duration{Duration: 2 * time.Second}
+	})
+	w.ready(app, v1alpha1.ReasonProgressDeadlineExceeded, "3 2 0 2 0")
+}
+
+// A process that is killed in the middle of a rollout, again and again, issues nothing twice and loses nothing.
+func TestRestartsDuringARollout(t *testing.T) {
+	w := newWorld(t)
+	w.devices(30)
+	w.gateway(run)
+	app := w.application("blink", nil)
+	for range 4 {
+		w.process.Stop()
+		w.start()
+	}
+	w.ready(app, v1alpha1.ReasonRolledOut, "30 30 30 0 0")
+	w.change(app, func(a *v1alpha1.Application) { a.Spec.Module.Digest = digest("b") })
+	for range 4 {
+		w.process.Stop()
+		w.start()
+	}
+	w.ready(app, v1alpha1.ReasonRolledOut, "30 30 30 0 0")
+	for _, instance := range w.instances(app) {
+		if instance.Generation != 2 {
+			t.Errorf("%s was issued %d times", instance.Name, instance.Generation)
+		}
+	}
+}
+
+// 1,000 devices; WASMBED_SCALE=10000 for more.
+func TestManyDevices(t *testing.T) {
+	count := 1000
+	if text := os.Getenv("WASMBED_SCALE"); text != "" {
+		if _, err := fmt.Sscan(text, &count); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newWorld(t)
+	w.devices(count)
+	started := time.Now()
+	app := w.application("blink", func(spec *v1alpha1.ApplicationSpec) { spec.Rollout.MaxUnavailable = nil })
+	// The first wave is a quarter; then nobody answers.
+	looptest.Eventually(t, func() error {
+		if got := len(w.instances(app)); got != count/4 {
+			return fmt.Errorf("%d instances", got)
+		}
+		return nil
+	})
+	t.Logf("first wave of %d placed in %s: %s", count/4, time.Since(started).Round(time.Millisecond), w.process.Writes)
+	w.gatewayInParallel()
+	looptest.EventuallyWithin(t, 5*time.Minute, func() error {
+		time.Sleep(100 * time.Millisecond) // reading 1,000 objects of 1 kB is what costs here
+		if s := w.get(app).Status; int(s.Running) != count || s.Wave != 0 {
+			return fmt.Errorf("running %d, wave %d", s.Running, s.Wave)
+		}
+		return nil
+	})
+	t.Logf("all %d run after %s: %s", count, time.Since(started).Round(time.Millisecond), w.process.Writes)
+	if got := w.process.Writes.Count("POST instances"); got != count {
+		t.Errorf("%d creations of %d instances", got, count)
+	}
+	if got := w.process.Writes.Count("PUT instances"); got != 0 {
+		t.Errorf("%d instances were written again", got)
+	}
+	if got := w.process.Writes.Count("PATCH applications/status"); got > count/2 {
+		t.Errorf("%d status writes for %d devices: they are not coalesced", got, count)
+	}
+	w.process.Writes.Quiet(t, time.Second)
+	if err := errors.Join(w.Delete(t.Context(), app)); err != nil {
+		t.Fatal(err)
+	}
+	started = time.Now()
+	looptest.Eventually(t, func() error {
+		if left := len(w.instances(app)); left > 0 {
+			return fmt.Errorf("%d instances are left", left)
+		}
+		return nil
+	})
+	t.Logf("removed in %s", time.Since(started).Round(time.Millisecond))
+}
+
+// gatewayInParallel lets every Instance run, several at once.
+func (w *world) gatewayInParallel() {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			var list v1alpha1.InstanceList
+			if err := w.List(ctx, &list, client.InNamespace(w.namespace)); err != nil {
+				continue
+			}
+			var group errgroup.Group
+			group.SetLimit(8)
+			for i := range list.Items {
+				if instance := &list.Items[i]; instance.Status.ObservedGeneration != instance.Generation {
+					group.Go(func() error { return looptest.Report(ctx, w, instance, v1alpha1.InstanceRunning, "", "") })
+				}
+			}
+			if err := group.Wait(); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+				w.t.Errorf("report: %v", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
+	w.t.Cleanup(func() { cancel(); running.Wait() })
+}
