@@ -84,8 +84,9 @@ func etcdConfig(dir *dataDir, logger *zap.Logger) *embed.Config {
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
 	config.EnableGRPCGateway = false
 	config.QuotaBackendBytes = etcdQuota
-	// There is no peer to wait for: elect at the first tick.
-	config.TickMs, config.ElectionMs = 50, 500
+	// The only member waits up to one election timeout before it elects itself:
+	// the shortest that etcd takes at this tick.
+	config.TickMs, config.ElectionMs = 100, 500
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	return config
 }

@@ -47,9 +47,10 @@ func main() {
 	}
 	options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 
+	// A stop is short and bounded, so more signals (a terminal's and then a
+	// supervisor's) change nothing about it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for a clean stop, the second one ends the process.
-	context.AfterFunc(ctx, stop)
+	defer stop()
 	if err := embedded.Run(ctx, options, announce); err != nil {
 		fail(exitStatus(err), err)
 	}

@@ -121,14 +121,16 @@ func (p *process) exit(t *testing.T) (status int, stdout, sentence string) {
 	return p.cmd.ProcessState.ExitCode(), <-rest, lines[len(lines)-1]
 }
 
-// stop sends SIGTERM and expects a clean end.
+// stop sends what a terminal and then a supervisor send, and expects a clean end.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		if err := p.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if status, stdout, _ := p.exit(t); status != 0 || stdout != "" {
-		t.Fatalf("after SIGTERM: status %d, more on stdout: %q", status, stdout)
+		t.Fatalf("after the signals: status %d, more on stdout: %q", status, stdout)
 	}
 }
 
