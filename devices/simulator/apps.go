@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simulator
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"wasmbed.dev/devices/boards"
+	"wasmbed.dev/gateway/protocol"
+)
+
+// app is what a device holds of one application. All of it is guarded by the device's mu.
+//
+// A version is a protocol.App without its number: module, config, permissions, limits, policy. The version that is
+// wanted becomes current when its module is there, and confirmed when it outlives its start-up window. Until then
+// the version before it is kept as the former one, and is current again when the new one crashes again and again.
+type app struct {
+	want       protocol.App
+	current    *protocol.App // runs, or should; nil while nothing can
+	former     *protocol.App
+	confirmed  bool // want has outlived its start-up window
+	rolledBack bool // the former version is current, or none, because want failed
+
+	phase     protocol.Phase
+	reason    protocol.Reason
+	message   string
+	since     time.Time
+	restarts  uint32
+	received  time.Time // of want
+	startTime *uint32
+
+	crashes int           // in a row, none of which outlived the window
+	exits   int           // likewise, with those that completed
+	inst    *instance     // nil while nothing runs
+	ended   chan struct{} // closed when what ran before has ended; the next one waits for it
+	launch  uint64        // counts launches; what an earlier one still does is void
+	retry   *time.Timer
+	window  *time.Timer
+	refetch *time.Timer
+}
+
+func (s savedApp) app() *app {
+	return &app{want: s.Want, former: s.Former, confirmed: s.Confirmed, rolledBack: s.RolledBack, reason: s.Reason, message: s.Message}
+}
+
+func (a *app) saved() savedApp {
+	s := savedApp{Want: a.want, Former: a.former, Confirmed: a.confirmed, RolledBack: a.rolledBack}
+	if a.rolledBack {
+		s.Reason, s.Message = a.reason, a.message
+	}
+	return s
+}
+
+// sameVersion compares everything but the number.
+func sameVersion(a, b protocol.App) bool {
+	return a.Digest == b.Digest && a.Artifact.Digest == b.Artifact.Digest && a.Artifact.Format == b.Artifact.Format &&
+		maps.Equal(a.Config, b.Config) && slices.Equal(a.Permissions, b.Permissions) &&
+		a.RestartPolicy == b.RestartPolicy && sameLimits(a.Limits, b.Limits)
+}
+
+func sameLimits(a, b *protocol.AppLimits) bool {
+	same := func(x, y *uint32) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
+	if a == nil || b == nil {
+		return a == b
+	}
+	return same(a.Memory, b.Memory) && same(a.Stack, b.Stack) && a.Fuel == b.Fuel
+}
+
+// What an app gets when its limits do not say: as the defaults of an Application.
+const (
+	defaultMemory = 16384
+	defaultStack  = 4096
+)
+
+func limitsOf(v protocol.App) (memory, stack uint32) {
+	memory, stack = defaultMemory, defaultStack
+	if v.Limits != nil && v.Limits.Memory != nil {
+		memory = *v.Limits.Memory
+	}
+	if v.Limits != nil && v.Limits.Stack != nil {
+		stack = *v.Limits.Stack
+	}
+	return memory, stack
+}
+
+// footprint is what a version takes of the board's memory for apps.
+func footprint(b boards.Board, v protocol.App) int64 {
+	memory, stack := limitsOf(v)
+	return b.Blocks(int64(memory) + int64(stack))
+}
+
+// sorted returns the apps by name.
+func (d *Device) sorted() []*app {
+	return slices.SortedFunc(maps.Values(d.apps), func(a, b *app) int { return strings.Compare(a.want.Name, b.want.Name) })
+}
+
+// storageFree is what modules leave of the board's storage.
+func (d *Device) storageFree() int64 {
+	used := map[protocol.Digest]int64{}
+	for _, a := range d.apps {
+		used[a.want.Artifact.Digest] = int64(a.want.Artifact.Size)
+		if a.former != nil {
+			used[a.former.Artifact.Digest] = int64(a.former.Artifact.Size)
+		}
+	}
+	free := d.cfg.Board.ModuleStorageBytes
+	for _, size := range used {
+		free -= size
+	}
+	return max(free, 0)
+}
+
+// apply makes a list of apps what the device wants from now on. The caller holds mu.
+func (d *Device) apply(generation uint64, digest protocol.Digest, list []protocol.App, received time.Time) {
+	d.generation, d.digest = generation, &digest
+	wanted := make(map[string]bool, len(list))
+	for _, want := range list {
+		wanted[want.Name] = true
+	}
+	for name, a := range d.apps {
+		if !wanted[name] {
+			d.end(a)
+			stopTimers(&a.refetch)
+			delete(d.apps, name)
+			d.mark(soon)
+		}
+	}
+	refused := admit(d.cfg.Board, list)
+	for _, want := range list {
+		d.want(want, refused[want.Name], received)
+	}
+	d.tidy()
+	d.save()
+	d.fetchNext()
+	d.mark(later)
+}
+
+// want updates one app.
+func (d *Device) want(want protocol.App, refused *refusal, received time.Time) {
+	a := d.apps[want.Name]
+	if a == nil {
+		a = &app{}
+		d.apps[want.Name] = a
+	} else {
+		newNumber := a.want.Spec != want.Spec
+		failed := a.rolledBack || a.phase == protocol.PhaseRejected
+		if sameVersion(a.want, want) && !(failed && newNumber) {
+			a.want = want
+			if newNumber {
+				d.mark(soon)
+			}
+			return
+		}
+		a.keepFormer()
+	}
+	a.want, a.received = want, received
+	a.confirmed, a.rolledBack, a.startTime = false, false, nil
+	a.crashes, a.exits, a.restarts = 0, 0, 0
+	stopTimers(&a.retry, &a.refetch)
+	switch {
+	case refused != nil:
+		d.refuse(a, *refused)
+	case d.store.hasModule(want.Artifact.Digest):
+		d.switchTo(a)
+	default:
+		d.setPhase(a, protocol.PhaseFetching, protocol.ReasonNone, "") // what is current goes on meanwhile
+	}
+}
+
+// keepFormer remembers the version that runs now as the one to go back to.
+func (a *app) keepFormer() {
+	proven := a.confirmed && !a.rolledBack
+	if a.current != nil && (proven || a.rolledBack || a.former == nil && a.inst != nil && a.crashes == 0) {
+		version := *a.current
+		a.former = &version
+	}
+}
+
+// admit judges a list by what the board can hold; in the order of the list, the first ones win.
+func admit(b boards.Board, list []protocol.App) map[string]*refusal {
+	refused := map[string]*refusal{}
+	var taken []int64
+	stored := map[protocol.Digest]bool{}
+	storage := b.ModuleStorageBytes
+	for _, want := range list {
+		memory, stack := limitsOf(want)
+		size := int64(want.Artifact.Size)
+		if stored[want.Artifact.Digest] {
+			size = 0
+		}
+		no := func(reason protocol.Reason, format string, args ...any) {
+			refused[want.Name] = &refusal{reason, fmt.Sprintf(format, args...)}
+		}
+		switch {
+		case size == 0 && !stored[want.Artifact.Digest]:
+			no(protocol.ReasonModuleInvalid, "a module of no bytes")
+		case want.Artifact.Format != protocol.FormatWasm || want.Artifact.Digest != want.Digest:
+			no(protocol.ReasonUnsupported, "this board runs WebAssembly modules only, not format %d", want.Artifact.Format)
+		case int64(want.Artifact.Size) > b.MaxModuleBytes:
+			no(protocol.ReasonNoStorage, "a module of %d bytes; this board takes %d", want.Artifact.Size, b.MaxModuleBytes)
+		case size > storage:
+			no(protocol.ReasonNoStorage, "a module of %d bytes; %d are left for modules", want.Artifact.Size, storage)
+		case len(taken) >= b.MaxApps:
+			no(protocol.ReasonNoMemory, "this board runs at most %d apps", b.MaxApps)
+		case footprint(b, want) > b.MemoryForApps(taken...):
+			no(protocol.ReasonNoMemory, "%d bytes of memory and %d of stack; %d are left for apps", memory, stack, b.MemoryForApps(taken...))
+		default:
+			taken = append(taken, footprint(b, want))
+			stored[want.Artifact.Digest] = true
+			storage -= size
+		}
+	}
+	return refused
+}
+
+// resume starts an app at boot.
+func (d *Device) resume(a *app) {
+	a.received = time.Now()
+	if a.rolledBack {
+		reason, message := a.reason, a.message
+		if a.former == nil {
+			d.setPhase(a, protocol.PhaseRejected, reason, message)
+			return
+		}
+		a.current = a.former
+		d.setPhase(a, protocol.PhaseRolledBack, reason, message)
+		d.run(a)
+		return
+	}
+	if refused := admit(d.cfg.Board, []protocol.App{a.want})[a.want.Name]; refused != nil {
+		d.refuse(a, *refused)
+		return
+	}
+	if d.store.hasModule(a.want.Artifact.Digest) {
+		d.switchTo(a)
+		return
+	}
+	d.setPhase(a, protocol.PhaseFetching, protocol.ReasonNone, "")
+	if a.former != nil && d.store.hasModule(a.former.Artifact.Digest) {
+		a.current = a.former
+		d.run(a)
+	}
+}
+
+// switchTo makes the wanted version current.
+func (d *Device) switchTo(a *app) {
+	version := a.want
+	a.current = &version
+	d.setPhase(a, protocol.PhaseStarting, protocol.ReasonNone, "")
+	d.run(a)
+}
+
+// refuse follows a wanted version that cannot run at all.
+func (d *Device) refuse(a *app, why refusal) {
+	if a.former != nil {
+		d.goBack(a, why)
+		return
+	}
+	d.end(a)
+	a.current = nil
+	d.setPhase(a, protocol.PhaseRejected, why.reason, why.message)
+}
+
+// goBack runs the former version and says so. Nobody retries the wanted one until it changes.
+func (d *Device) goBack(a *app, why refusal) {
+	d.cfg.Log.Info("app went back to its former version", "app", a.want.Name, "reason", why.reason.String(), "message", why.message)
+	a.rolledBack, a.crashes, a.exits = true, 0, 0
+	d.setPhase(a, protocol.PhaseRolledBack, why.reason, why.message)
+	d.save()
+	if a.inst != nil && sameVersion(a.inst.app, *a.former) {
+		a.current = a.former
+		return // it still runs
+	}
+	a.current = a.former
+	d.run(a)
+}
+
+// run launches the current version, after what runs now has ended.
+func (d *Device) run(a *app) {
+	d.end(a)
+	if d.ctx == nil {
+		return
+	}
+	version, launch := *a.current, a.launch
+	before := a.ended
+	d.launches.Go(func() {
+		if before != nil {
+			<-before
+		}
+		d.start(a, launch, version)
+	})
+}
+
+// end stops what runs or is about to.
+func (d *Device) end(a *app) {
+	a.launch++
+	stopTimers(&a.retry, &a.window)
+	if a.inst != nil {
+		a.inst.halt()
+		a.ended = a.inst.done
+		a.inst = nil
+	}
+}
+
+func stopTimers(timers ...**time.Timer) {
+	for _, t := range timers {
+		if *t != nil {
+			(*t).Stop()
+			*t = nil
+		}
+	}
+}
+
+// start makes an instance and runs it; it holds no lock while it compiles, and returns when the app is idle or ended.
+func (d *Device) start(a *app, launch uint64, version protocol.App) {
+	if d.cfg.NoModules {
+		d.pretend(a, launch)
+		return
+	}
+	inst, err := d.prepare(a, launch, version)
+	d.mu.Lock()
+	if a.launch != launch || d.ctx == nil {
+		d.mu.Unlock()
+		if inst != nil {
+			inst.stop()
+			inst.end(outcome{})
+		}
+		return
+	}
+	if err != nil {
+		defer d.mu.Unlock()
+		d.failed(a, err)
+		return
+	}
+	a.inst = inst
+	d.begun(a)
+	d.mu.Unlock()
+	inst.start()
+}
+
+// begun notes the time to the first instruction.
+func (d *Device) begun(a *app) {
+	if a.startTime == nil {
+		took := uint32(time.Since(a.received).Milliseconds())
+		a.startTime = &took
+	}
+}
+
+// pretend is a start without a module.
+func (d *Device) pretend(a *app, launch uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a.launch != launch || d.ctx == nil {
+		return
+	}
+	d.begun(a)
+	a.confirmed, a.former = true, nil
+	d.setPhase(a, protocol.PhaseRunning, protocol.ReasonNone, "")
+	d.tidy()
+	d.save()
+}
+
+// prepare loads, judges and instantiates a version.
+func (d *Device) prepare(a *app, launch uint64, version protocol.App) (*instance, error) {
+	d.mu.Lock()
+	ctx := d.ctx
+	d.mu.Unlock()
+	if ctx == nil {
+		return nil, errors.New("the device is off")
+	}
+	digest := version.Artifact.Digest
+	module, err := d.cfg.Engine.load(ctx, digest, func() ([]byte, error) { return d.store.readModule(digest) })
+	if err != nil {
+		return nil, err
+	}
+	release := func() { d.cfg.Engine.unload(ctx, digest) }
+	if err := judge(module, d.cfg.Board, version.Permissions); err != nil {
+		release()
+		return nil, err
+	}
+	memory, _ := limitsOf(version)
+	inst, err := instantiate(ctx, d, module, version, memory)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	inst.onReady = func() { d.ready(a, launch) }
+	inst.onExit = func(out outcome) { d.exited(a, launch, out) }
+	inst.release = release
+	return inst, nil
+}
+
+// failed follows a version that could not be started: lacking its module it is fetched anew, a start function that
+// traps is a crash, all else is refused.
+func (d *Device) failed(a *app, err error) {
+	why := refusalOf(err)
+	switch {
+	case !a.onWanted():
+		d.crashed(a, outcome(why)) // the former version; it is tried again later
+	case errors.Is(err, os.ErrNotExist) || why.reason == protocol.ReasonDigestMismatch:
+		d.setPhase(a, protocol.PhaseFetching, protocol.ReasonNone, "")
+		d.fetchNext()
+	case why.reason == protocol.ReasonTrapped || why.reason == protocol.ReasonWatchdog:
+		d.crashed(a, outcome(why))
+	default:
+		d.refuse(a, why)
+	}
+}
+
+// ready follows an app whose first call has returned or waits: it runs. One that has crashed before has to outlive
+// its window first.
+func (d *Device) ready(a *app, launch uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a.launch != launch || a.inst == nil {
+		return
+	}
+	if a.crashes == 0 {
+		d.settled(a)
+	}
+	d.later(&a.window, d.timing.startupWindow, func() { d.outlived(a) })
+}
+
+// onWanted tells whether the current version is the wanted one, so that what happens to it is what is reported.
+func (a *app) onWanted() bool {
+	return !a.rolledBack && a.current != nil && sameVersion(*a.current, a.want)
+}
+
+// settled says that the current version runs, when that is the wanted one.
+func (d *Device) settled(a *app) {
+	if a.onWanted() {
+		d.setPhase(a, protocol.PhaseRunning, protocol.ReasonNone, "")
+	}
+}
+
+// outlived confirms the current version.
+func (d *Device) outlived(a *app) {
+	a.crashes, a.exits = 0, 0
+	d.settled(a)
+	d.confirm(a)
+}
+
+// confirm ends the trial of the wanted version; the former one is not needed any more.
+func (d *Device) confirm(a *app) {
+	if a.confirmed || !a.onWanted() {
+		return
+	}
+	a.confirmed, a.former = true, nil
+	d.tidy()
+	d.save()
+}
+
+// exited follows an app that ended by itself.
+func (d *Device) exited(a *app, launch uint64, out outcome) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a.launch != launch {
+		return
+	}
+	a.inst = nil
+	stopTimers(&a.retry, &a.window)
+	a.exits++
+	if out.reason != protocol.ReasonNone {
+		d.crashed(a, out)
+		return
+	}
+	d.confirm(a)
+	if a.onWanted() {
+		d.setPhase(a, protocol.PhaseCompleted, protocol.ReasonNone, "")
+	}
+	if a.current.RestartPolicy == protocol.RestartAlways {
+		d.restart(a)
+	}
+}
+
+// crashed starts the app again, later each time, or goes back to the former version.
+func (d *Device) crashed(a *app, out outcome) {
+	a.crashes++
+	onTrial := !a.confirmed && a.former != nil && a.onWanted()
+	if onTrial && (a.crashes >= crashesToGoBack || a.want.RestartPolicy == protocol.RestartNever) {
+		d.goBack(a, refusal{protocol.ReasonCrashLoop, cleanText(fmt.Sprintf("ended %d times within its start-up window: %s", a.crashes, out.message), protocol.MaxText)})
+		return
+	}
+	if a.onWanted() {
+		d.setPhase(a, protocol.PhaseFailed, out.reason, out.message)
+	}
+	if a.current.RestartPolicy != protocol.RestartNever {
+		d.restart(a)
+	}
+}
+
+// restart launches the current version after a pause that doubles each time.
+func (d *Device) restart(a *app) {
+	pause := d.timing.restartMax
+	if n := max(a.crashes, a.exits) - 1; n < 20 {
+		pause = min(pause, d.timing.restartBase<<max(n, 0))
+	}
+	d.later(&a.retry, pause, func() {
+		a.restarts++
+		d.mark(later)
+		d.run(a)
+	})
+}
+
+// later does f after a pause, with mu held, unless the timer is stopped or set anew before.
+func (d *Device) later(slot **time.Timer, pause time.Duration, f func()) {
+	stopTimers(slot)
+	var timer *time.Timer
+	timer = time.AfterFunc(pause, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if *slot == timer && d.ctx != nil {
+			*slot = nil
+			f()
+		}
+	})
+	*slot = timer
+}
+
+// tidy removes modules that no version needs.
+func (d *Device) tidy() {
+	keep := map[protocol.Digest]bool{}
+	for _, a := range d.apps {
+		keep[a.want.Artifact.Digest] = true
+		if a.former != nil {
+			keep[a.former.Artifact.Digest] = true
+		}
+		if a.current != nil {
+			keep[a.current.Artifact.Digest] = true
+		}
+	}
+	d.store.keepModules(keep)
+}
+
+// setPhase changes what is reported of an app. The caller holds mu.
+func (d *Device) setPhase(a *app, phase protocol.Phase, reason protocol.Reason, message string) {
+	message = cleanText(message, protocol.MaxText)
+	if a.phase == phase && a.reason == reason && a.message == message && !a.since.IsZero() {
+		return
+	}
+	a.phase, a.reason, a.message, a.since = phase, reason, message, time.Now()
+	if phase == protocol.PhaseFetching || phase == protocol.PhaseStarting {
+		d.mark(later)
+	} else {
+		d.mark(soon)
+	}
+}
+
+// states is what is reported. The caller holds mu.
+func (d *Device) states() []protocol.State {
+	out := make([]protocol.State, 0, len(d.apps))
+	for _, a := range d.sorted() {
+		digest := a.want.Digest
+		if a.current != nil {
+			digest = a.current.Digest
+		}
+		out = append(out, protocol.State{Name: a.want.Name, Spec: a.want.Spec, Phase: a.phase, Digest: &digest, Reason: a.reason, Message: a.message,
+			Restarts: a.restarts, Since: uint64(time.Since(a.since).Milliseconds()), StartTime: a.startTime})
+	}
+	return out
+}
