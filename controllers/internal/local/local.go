@@ -185,7 +185,8 @@ func (i *installation) startCluster(ctx context.Context, waiting func(string)) (
 		}
 		i.supervisor.Start(supervise.Part{
 			Name: "cluster", Path: program, Log: i.Home.Log("cluster"), PIDFile: i.Home.Run("cluster.pid"),
-			Args: []string{"--data-dir", i.Home.Cluster(), "--port", strconv.Itoa(i.Ports.API)},
+			Args:  []string{"--data-dir", i.Home.Cluster(), "--port", strconv.Itoa(i.Ports.API)},
+			Final: []int{2, 3, 4, 5}, // usage, lock, port, data directory
 		})
 		note = "https://" + home.Loopback(i.Ports.API)
 	}
@@ -211,12 +212,18 @@ func (i *installation) startCluster(ctx context.Context, waiting func(string)) (
 	return note, i.linkKubeconfig()
 }
 
+// errFinal: another try cannot help.
+var errFinal = errors.New("it is not tried again")
+
 // orExit adds to an error how the part's process ended last, when it did.
 func (i *installation) orExit(part string, err error) error {
 	if err == nil {
 		return nil
 	}
 	for _, status := range i.supervisor.Status() {
+		if status.Name == part && status.Failed {
+			return fmt.Errorf("%s: %w", lastLine(i.Home.Log(part)), errFinal)
+		}
 		if status.Name == part && status.LastExit != "" {
 			return fmt.Errorf("%w; its process ended with %s: %s", err, status.LastExit, lastLine(i.Home.Log(part)))
 		}
@@ -327,14 +334,14 @@ func makeToken(file string) error {
 	return home.WriteFile(file, []byte(rand.Text()+"\n"), 0o600)
 }
 
-// poll calls try until it succeeds, ctx ends, or most has passed; then it returns try's last error.
+// poll calls try until it succeeds or fails for good, ctx ends, or most has passed; then it returns try's last error.
 func poll(ctx context.Context, most time.Duration, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for {
 		err := try(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errFinal) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -43,6 +43,8 @@ type Part struct {
 	Log string
 	// PIDFile holds the process id while the process runs.
 	PIDFile string
+	// Final are exit statuses after which another try cannot help: the part is left as it is.
+	Final []int
 }
 
 // Status is what is known of a part.
@@ -52,6 +54,8 @@ type Status struct {
 	Restarts int
 	// LastExit says how the process ended last; empty when it never did.
 	LastExit string
+	// Failed is true when the process ended with a final status and is not started again.
+	Failed bool
 }
 
 // Supervisor keeps parts running. Its methods may be called from several goroutines.
@@ -143,11 +147,16 @@ func (s *Supervisor) keep(ctx context.Context, r *running) {
 	backoff := backoffLeast
 	for {
 		began := time.Now()
-		exit := s.once(ctx, r)
+		exit, status := s.once(ctx, r)
+		final := slices.Contains(r.part.Final, status)
 		r.mu.Lock()
-		r.status.PID, r.status.LastExit = 0, exit
+		r.status.PID, r.status.LastExit, r.status.Failed = 0, exit, final
 		r.mu.Unlock()
 		if ctx.Err() != nil {
+			return
+		}
+		if final {
+			s.log.Info("process ended for good", "part", r.part.Name, "exit", exit)
 			return
 		}
 		if time.Since(began) >= steadyAfter {
@@ -166,11 +175,11 @@ func (s *Supervisor) keep(ctx context.Context, r *running) {
 	}
 }
 
-// once runs the process from start to end and says how it ended.
-func (s *Supervisor) once(ctx context.Context, r *running) string {
+// once runs the process from start to end and says how it ended; status is -1 when it has none.
+func (s *Supervisor) once(ctx context.Context, r *running) (how string, status int) {
 	logFile, err := openLog(r.part.Log)
 	if err != nil {
-		return err.Error()
+		return err.Error(), -1
 	}
 	defer func() { _ = logFile.Close() }()
 	cmd := exec.CommandContext(ctx, r.part.Path, r.part.Args...)
@@ -184,7 +193,7 @@ func (s *Supervisor) once(ctx context.Context, r *running) string {
 	s.starts <- func() { started <- cmd.Start() }
 	if err := <-started; err != nil {
 		_, _ = fmt.Fprintf(logFile, "cannot start %s: %v\n", r.part.Path, err)
-		return fmt.Sprintf("cannot start: %v", err)
+		return fmt.Sprintf("cannot start: %v", err), -1
 	}
 	r.mu.Lock()
 	r.status.PID = cmd.Process.Pid
@@ -199,11 +208,11 @@ func (s *Supervisor) once(ctx context.Context, r *running) string {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return "exit status 0"
+		return "exit status 0", 0
 	case errors.As(err, &exit):
-		return exit.ProcessState.String()
+		return exit.ProcessState.String(), exit.ExitCode()
 	default:
-		return err.Error()
+		return err.Error(), -1
 	}
 }
 

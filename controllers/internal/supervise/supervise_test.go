@@ -103,6 +103,19 @@ func TestAMissingProgramIsSaidInStatusAndLog(t *testing.T) {
 	})
 }
 
+func TestAFinalExitStatusIsNotTriedAgain(t *testing.T) {
+	s := New(testr.New(t))
+	defer s.Close()
+	part := shell(t, "busy", "echo try; exit 4")
+	part.Final = []int{3, 4}
+	s.Start(part)
+	eventually(t, "failure", func() bool { return s.Status()[0].Failed })
+	s.Stop("busy")
+	if text, _ := os.ReadFile(part.Log); strings.Count(string(text), "try") != 1 {
+		t.Errorf("the log has %q, want one try", text)
+	}
+}
+
 func TestLogFilesAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	log, err := openLog(path)
