@@ -10,8 +10,6 @@ package boards
 import (
 	"slices"
 	"strings"
-
-	"wasmbed.dev/devices/hostapi"
 )
 
 // Connection is how a board reaches its gateway.
@@ -59,15 +57,15 @@ type Board struct {
 	Connection Connection
 	// QEMUMachine is the -M argument; empty when QEMU has none.
 	QEMUMachine string
-	// Permissions whose host functions the board has; the base functions are on every board.
-	Permissions []hostapi.Permission
+	// Permissions whose host functions the board has, as in devices/hostapi; the base functions are on every board.
+	Permissions []string
 	// Backends that can provide the board, in the words of a Device's spec.
 	Backends []string
 }
 
 const kib = 1024
 
-var everything = []hostapi.Permission{hostapi.PermissionGPIO, hostapi.PermissionLog, hostapi.PermissionSensor, hostapi.PermissionTimer}
+var everything = []string{"gpio", "log", "sensor", "timer"}
 
 // mps2 is an Arm MPS2 board with the FPGA image that gives it the core.
 func mps2(image, core string, fpu bool) Board {
@@ -130,7 +128,7 @@ func (b Board) clone() Board {
 }
 
 // Has tells whether the board has the host functions that the permission opens.
-func (b Board) Has(p hostapi.Permission) bool { return slices.Contains(b.Permissions, p) }
+func (b Board) Has(p string) bool { return slices.Contains(b.Permissions, p) }
 
 // Provides tells whether the backend can provide the board.
 func (b Board) Provides(backend string) bool { return slices.Contains(b.Backends, backend) }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"wasmbed.dev/devices/boards"
+	"wasmbed.dev/devices/hostapi"
 )
 
 func TestCatalogueIsSortedAndComplete(t *testing.T) {
@@ -28,6 +29,11 @@ func TestCatalogueIsSortedAndComplete(t *testing.T) {
 		}
 		if b.MaxModuleBytes > b.ModuleStorageBytes || b.MaxFrame < 512 || len(b.Backends) == 0 || b.Core == "" {
 			t.Errorf("%s: not complete: %+v", n, b)
+		}
+		for _, p := range b.Permissions {
+			if !hostapi.Known(hostapi.Permission(p)) {
+				t.Errorf("%s: there is no permission %q", n, p)
+			}
 		}
 		if b.Provides(boards.BackendQEMU) != (b.QEMUMachine != "") {
 			t.Errorf("%s: backend QEMU and QEMUMachine disagree", n)

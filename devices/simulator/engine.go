@@ -137,7 +137,7 @@ func judge(m wazero.CompiledModule, board boards.Board, permissions []string) er
 	for _, f := range m.ImportedFunctions() {
 		module, name, _ := f.Import()
 		h, ok := hostapi.Lookup(module, name)
-		if !ok || !h.Matches(f.ParamTypes(), f.ResultTypes()) || (h.Permission != hostapi.PermissionNone && !board.Has(h.Permission)) {
+		if !ok || !h.Matches(f.ParamTypes(), f.ResultTypes()) || (h.Permission != hostapi.PermissionNone && !board.Has(string(h.Permission))) {
 			return refusal{protocol.ReasonImportUnknown, fmt.Sprintf("imports %s.%s %s, which this board does not offer", module, name, hostapi.Signature(f.ParamTypes(), f.ResultTypes()))}
 		}
 		if h.Permission != hostapi.PermissionNone && !slices.Contains(permissions, string(h.Permission)) {
