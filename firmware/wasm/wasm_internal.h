@@ -35,7 +35,9 @@ enum { T_UNKNOWN = 0, T_I32 = 0x7f, T_I64 = 0x7e, T_F32 = 0x7d, T_F64 = 0x7c, T_
 enum {
 	LIMIT_MODULE = (1 << 23) - 1, /* bytes; code deltas have 24 bits */
 	LIMIT_TYPES = 1024,           /* compared pairwise */
+	LIMIT_IMPORTS = 1024,
 	LIMIT_EXPORTS = 1024,         /* compared pairwise */
+	LIMIT_COMPARED = 1 << 22,     /* bytes compared to find equal types and export names */
 	LIMIT_SLOTS = 255,            /* of a function's parameters, of its results */
 	LIMIT_LOCALS = 16383,         /* slots of a function's locals */
 	LIMIT_STACK = 65535,          /* slots that a function needs in all */
@@ -185,6 +187,7 @@ struct loader {
 	uint8_t *bottom, *top; /* free part of the buffer */
 	uint8_t *buffer;
 	uint32_t size, peak;   /* bytes: of the buffer, most in use at once */
+	uint32_t compared;     /* bytes, against LIMIT_COMPARED */
 };
 
 /* Takes size bytes from the free part's start; NULL and an error if it is full. */

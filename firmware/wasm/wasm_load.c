@@ -196,6 +196,31 @@ static uint32_t read_count(struct reader *r)
 
 /* ----------------------------------------------------------------- sections */
 
+/* Counts work that grows with the square of the module's size. */
+static void note_compared(struct loader *l, uint32_t bytes)
+{
+	l->compared += bytes;
+	if (l->compared > LIMIT_COMPARED)
+		wasm_fail(&l->r, WASM_E_LIMIT, "too many similar types or export names");
+}
+
+/* Finds the first type with the structure of type i. */
+static void find_canonical(struct loader *l, uint32_t i)
+{
+	struct wasm_type *types = l->m->types, *t = &types[i];
+
+	t->canonical = (uint16_t)i;
+	for (uint32_t k = 0; k < i && !failed(&l->r); k++) {
+		if (types[k].params != t->params || types[k].results != t->results || types[k].canonical != k)
+			continue;
+		note_compared(l, t->params + t->results);
+		if (wasm_same_type(l->m, k, l->m, i)) {
+			t->canonical = (uint16_t)k;
+			return;
+		}
+	}
+}
+
 static void read_types(struct loader *l)
 {
 	struct reader *r = &l->r;
@@ -230,14 +255,8 @@ static void read_types(struct loader *l)
 		}
 		if (failed(r))
 			return;
-		t->canonical = (uint16_t)i;
 		m->ntypes = i + 1;
-		for (uint32_t k = 0; k < i; k++)
-			if (m->types[k].params == t->params && m->types[k].results == t->results &&
-			    m->types[k].canonical == k && wasm_same_type(m, k, m, i)) {
-				t->canonical = (uint16_t)k;
-				break;
-			}
+		find_canonical(l, i);
 	}
 }
 
@@ -383,6 +402,8 @@ static void read_imports(struct loader *l)
 
 	m->imports = (uint32_t)(r->p - r->base);
 	m->nimports_all = read_count(r);
+	if (m->nimports_all > LIMIT_IMPORTS)
+		wasm_fail(r, WASM_E_LIMIT, "more than 1024 imports");
 	for (uint32_t i = 0; i < m->nimports_all && !failed(r); i++) {
 		uint32_t offset = (uint32_t)(r->p - r->base);
 		uint8_t kind = read_import_head(r);
@@ -513,6 +534,8 @@ static void read_exports(struct loader *l)
 			other.data = (const char *)s.p;
 			s.p += other.length + 1;
 			leb_u32(&s.p);
+			if (name.length == other.length)
+				note_compared(l, name.length);
 			if (same_text(name, other)) {
 				wasm_fail_at(r, at, WASM_E_INVALID, "duplicate export name");
 				return;

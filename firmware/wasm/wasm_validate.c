@@ -40,6 +40,8 @@ enum { B_BLOCK = 2, B_LOOP = 3, B_IF = 4, B_ELSE = 5, B_BODY = 0 };
 /* An open block. Its operands lie below it in memory. */
 struct block {
 	struct block *outer;
+	struct block *jump;      /* some block further out, for finding labels fast */
+	uint32_t depth;
 	uint8_t *old_top;
 	const uint8_t *loop;     /* a loop's first instruction */
 	uint32_t loop_side;      /* and its place in the side table */
@@ -177,6 +179,23 @@ static void label_types(const struct checker *c, const struct block *b, const ui
 	*n = b->kind == B_LOOP ? s.nparams : s.nresults;
 }
 
+/*
+ * A block's jump leads to its outer block or, where two jumps of equal length
+ * follow, over both. So any block further out is found in a logarithmic number
+ * of steps.
+ */
+static void set_jump(struct block *b)
+{
+	struct block *o = b->outer;
+
+	b->jump = o;
+	if (!o)
+		return;
+	b->depth = o->depth + 1;
+	if (o->jump && o->jump->jump && o->depth - o->jump->depth == o->jump->depth - o->jump->jump->depth)
+		b->jump = o->jump->jump;
+}
+
 static void push_block(struct checker *c, uint8_t kind, int32_t type)
 {
 	uint8_t *old = c->top;
@@ -187,6 +206,7 @@ static void push_block(struct checker *c, uint8_t kind, int32_t type)
 	b = (struct block *)(void *)((uintptr_t)(old - sizeof(*b)) & ~(uintptr_t)(sizeof(void *) - 1));
 	*b = (struct block){.outer = c->block, .old_top = old, .kind = kind, .type = type, .height = c->height,
 			    .pending = NO_LINK, .otherwise = NO_LINK, .loop = c->r->p, .loop_side = c->nside};
+	set_jump(b);
 	c->block = b;
 	c->top = (uint8_t *)b;
 }
@@ -232,11 +252,15 @@ static void open_block(struct checker *c, uint8_t kind)
 static struct block *label(struct checker *c, uint32_t depth)
 {
 	struct block *b = c->block;
+	uint32_t target;
 
-	while (depth-- > 0 && b)
-		b = b->outer;
-	if (!b)
+	if (depth > b->depth) {
 		invalid(c, "unknown label");
+		return NULL;
+	}
+	target = b->depth - depth;
+	while (b->depth != target)
+		b = b->jump && b->jump->depth >= target ? b->jump : b->outer;
 	return b;
 }
 
