@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	yaml3 "go.yaml.in/yaml/v3"
@@ -182,6 +181,7 @@ func (c *collector) resources() []string {
 		default:
 			if rel, ok := c.file(name, at, entry, pos, c.manifest); ok {
 				out = append(out, rel)
+				c.p.files[name] = c.p.files[at.path]
 			}
 		}
 	}
@@ -528,8 +528,8 @@ func (p *part) run() (b built) {
 	return built{resources: m.Resources()}
 }
 
-// noise is what kustomize's errors have in front of what they mean.
-var noise = regexp.MustCompile(`(accumulating resources: |accumulation err='[^']*': |accumulating resources from '[^']*': |recursed accumulation of path '[^']*': |couldn't make target for path '[^']*': )`)
+// noise ends what kustomize says of how it came to the place that it means.
+const noise = "must resolve to a file': "
 
 func (p *part) buildError(err error) string {
 	dir := p.dir.path
@@ -537,8 +537,8 @@ func (p *part) buildError(err error) string {
 		return fmt.Sprintf("kustomize cannot build this, and its message is withheld because the input holds Secrets: run `kustomize build %s`", dir)
 	}
 	text := err.Error()
-	for noise.MatchString(text) {
-		text = noise.ReplaceAllString(text, "")
+	if i := strings.LastIndex(text, noise); i >= 0 {
+		text = text[i+len(noise):]
 	}
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "'"+partRoot+"/", "'"), partRoot+"/", "")
 	return fmt.Sprintf("kustomize cannot build this: %s (`kustomize build %s` shows the same)", text, dir)

@@ -37,7 +37,7 @@ func newJudgement(ctx context.Context, tree Tree, opts Options) (*judgement, err
 	opts.Cache.mu.Lock()
 	j := &judgement{
 		ctx: ctx, opts: opts, cache: opts.Cache,
-		loader: &loader{ctx: ctx, view: newView(tree), cache: opts.Cache},
+		loader: newLoader(ctx, tree, opts.Cache),
 		fleet:  &Fleet{tree: tree, Modules: map[string]*Module{}},
 	}
 	return j, nil
@@ -168,7 +168,7 @@ func (j *judgement) unchangeable() error {
 
 // transition evaluates the rules that compare an object with its former self.
 func (j *judgement) transition(s *kindSchema, o *judged, old *Object) error {
-	if !o.valid() {
+	if o.bad {
 		return nil
 	}
 	before, err := old.Unstructured()
@@ -185,11 +185,6 @@ func (j *judgement) transition(s *kindSchema, o *judged, old *Object) error {
 		j.report(SeverityError, v1alpha1.ReasonImmutableChanged, o, "", "%s", describe(e, false))
 	}
 	return j.ctx.Err()
-}
-
-// valid reports whether the object has the shape of its kind.
-func (o *judged) valid() bool {
-	return o.object.Device != nil || o.object.Gateway != nil || o.object.Application != nil
 }
 
 // frozen refuses what the API server would refuse of a ConfigMap or Secret.

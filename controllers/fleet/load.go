@@ -54,8 +54,15 @@ type loader struct {
 	files   int
 	pending []pendingFile
 	parts   []pendingPart
-	fresh   []string     // directories put into the cache
-	read    atomic.Int64 // bytes of manifests
+	fresh   []string // directories put into the cache
+	// units and dirs are those of this judgement, by real path.
+	units map[string]*unit
+	dirs  map[string]*directory
+	read  atomic.Int64 // bytes of manifests
+}
+
+func newLoader(ctx context.Context, tree Tree, cache *Cache) *loader {
+	return &loader{ctx: ctx, view: newView(tree), cache: cache, units: map[string]*unit{}, dirs: map[string]*directory{}}
 }
 
 type pendingFile struct {
@@ -96,10 +103,14 @@ func (l *loader) directory(p place) (*directory, error) {
 	if err := l.ctx.Err(); err != nil {
 		return nil, err
 	}
+	if d, ok := l.dirs[p.path]; ok {
+		return d, nil
+	}
 	if d, ok := l.cache.dirs[p.path]; ok && !p.hash.IsZero() && d.hash == p.hash && l.holds(d.outside) {
 		return d, nil
 	}
 	d := &directory{path: p.path, hash: p.hash}
+	l.dirs[p.path] = d
 	k, err := l.kustomization(d)
 	if err != nil {
 		return nil, err
@@ -291,10 +302,14 @@ func (l *loader) subdirectory(d *directory, k *kustomization, i int, p place) er
 
 // file yields a plain file from the cache, or puts it on the list of those to be read.
 func (l *loader) file(p place) *unit {
+	if u, ok := l.units[p.path]; ok {
+		return u
+	}
 	if c, ok := l.cache.files[p.path]; ok && !p.hash.IsZero() && c.hash == p.hash {
 		return c.unit
 	}
 	u := &unit{}
+	l.units[p.path] = u
 	l.pending = append(l.pending, pendingFile{p, u})
 	if !p.hash.IsZero() {
 		l.cache.files[p.path] = cachedFile{p.hash, u}
@@ -354,7 +369,7 @@ func (u *unit) judge(ctx context.Context, src source, value any) error {
 		return err
 	}
 	u.findings = append(u.findings, o.findings...)
-	o.findings = nil
+	o.bad, o.findings = hasError(o.findings), nil
 	if o.object != nil {
 		u.objects = append(u.objects, o)
 	}

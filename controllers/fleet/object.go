@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -93,7 +94,8 @@ func valueAt(v any, fieldPath string) any {
 type judged struct {
 	object   *Object
 	findings []v1alpha1.Finding
-	order    int // of the kind
+	order    int  // of the kind
+	bad      bool // it has an error by itself
 	fields   map[string]position
 	selector labels.Selector // of an Application
 	keys     []deviceKey     // of a Device
@@ -157,7 +159,7 @@ func judgeObject(ctx context.Context, src source, value any) (*judged, error) {
 
 func (j *objectJudge) report(reason string, pos position, format string, args ...any) {
 	object := ""
-	if j.id.Name != "" {
+	if j.id.Kind != "" && j.id.Name != "" {
 		object = j.id.String()
 	}
 	j.out.findings = append(j.out.findings, finding(SeverityError, reason, j.src.file, pos, object, fmt.Sprintf(format, args...)))
@@ -392,9 +394,27 @@ func (j *objectJudge) typed(defaulted map[string]any) error {
 	return nil
 }
 
+// fieldInDetail takes the field out of a text like "must be of format int32 in spec.limits.memory".
+var fieldInDetail = regexp.MustCompile(`^(.*) in (spec[^ ]*)$`)
+
 // fieldErrors reports what the API server's own validation found.
 func (j *objectJudge) fieldErrors(reason string, errs field.ErrorList) {
+	mistyped := map[string]bool{}
 	for _, e := range errs {
+		if e.Type == field.ErrorTypeTypeInvalid {
+			mistyped[e.Field] = true
+		}
+	}
+	for _, e := range errs {
+		if mistyped[e.Field] && e.Type != field.ErrorTypeTypeInvalid {
+			continue // what follows from the wrong type
+		}
+		if e.Field == "" || e.Field == "<nil>" {
+			e.Field = ""
+			if m := fieldInDetail.FindStringSubmatch(e.Detail); m != nil {
+				e.Detail, e.Field = m[1], m[2]
+			}
+		}
 		j.reportField(reason, e.Field, "%s", describe(e, j.id.Kind == kindSecret))
 	}
 }
@@ -402,10 +422,10 @@ func (j *objectJudge) fieldErrors(reason string, errs field.ErrorList) {
 // describe puts an error of the API server's validation into words. A secret's values are not shown.
 func describe(e *field.Error, secret bool) string {
 	name := e.Field
-	if name == "" || name == "<nil>" {
-		name = "the object"
-	}
 	detail := strings.ReplaceAll(e.Detail, " in body", "")
+	if name == "" {
+		return detail
+	}
 	if rest, ok := strings.CutPrefix(detail, e.Field+" "); ok {
 		detail = rest
 	}
@@ -420,7 +440,11 @@ func describe(e *field.Error, secret bool) string {
 	case field.ErrorTypeDuplicate:
 		return fmt.Sprintf("%s: %s is there twice: remove one", name, shown(e.BadValue, secret))
 	case field.ErrorTypeTypeInvalid:
-		return fmt.Sprintf("%s %s", name, strings.TrimSuffix(detail, fmt.Sprintf(`: "%v"`, e.BadValue)))
+		what, _, _ := strings.Cut(detail, ": ")
+		if what == "must be of type string" {
+			what += ": put it in quotes"
+		}
+		return name + " " + what
 	}
 	if v := shown(e.BadValue, secret); v != "" && e.Type != field.ErrorTypeTooLong && e.Type != field.ErrorTypeTooMany {
 		return fmt.Sprintf("%s: %s: %s", name, v, detail)

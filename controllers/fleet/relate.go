@@ -349,7 +349,7 @@ func (r *relation) appOnBoard(app *judged, l *boardLoad) {
 	}
 	lacking := map[hostapi.Permission]bool{}
 	for _, f := range m.Info.Imports {
-		if host, ok := hostapi.Lookup(f.Module, f.Name); ok && host.Permission != hostapi.PermissionNone && !b.Has(host.Permission) && !lacking[host.Permission] {
+		if host, ok := hostapi.Lookup(f.Module, f.Name); ok && host.Permission != hostapi.PermissionNone && !b.Has(string(host.Permission)) && !lacking[host.Permission] {
 			lacking[host.Permission] = true
 			r.report(SeverityError, v1alpha1.ReasonImportForbidden, app, "spec.module.path", "the module imports %s, and %s offers nothing of %s: select other devices", f.Name, l.where(), host.Permission)
 		}

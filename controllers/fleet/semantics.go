@@ -144,8 +144,12 @@ func (j *objectJudge) core() {
 		if !j.onlyFields("data", "binaryData", "immutable") {
 			return
 		}
+		before := len(j.out.findings)
 		j.data("data", false)
 		j.data("binaryData", true)
+		if len(j.out.findings) > before {
+			return
+		}
 		j.strict(&corev1.ConfigMap{})
 	case kindSecret:
 		if !j.onlyFields("data", "stringData", "type", "immutable") {

@@ -3,8 +3,8 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"sort"
@@ -76,6 +76,12 @@ func (v *view) follow(name string, hops int) (place, error) {
 		return v.followLink(p, hops)
 	case ModeSubmodule:
 		return place{}, errSubmodule
+	case ModeDir:
+		if e.Hash.IsZero() { // a working tree, where a submodule is a directory that is a checkout of its own
+			if _, ok, err := v.entry(p.path, ".git"); ok || err != nil {
+				return place{}, cmp.Or(err, errSubmodule)
+			}
+		}
 	}
 	return p, nil
 }
@@ -117,20 +123,12 @@ func (v *view) entry(dir, name string) (Entry, bool, error) {
 			return Entry{}, false, err
 		}
 		v.list[dir] = list
-		if dir != "." && hasEntry(list, ".git") {
-			return Entry{}, false, errSubmodule
-		}
 	}
 	i := sort.Search(len(list), func(i int) bool { return list[i].Name >= name })
 	if i == len(list) || list[i].Name != name {
 		return Entry{}, false, nil
 	}
 	return list[i], true, nil
-}
-
-func hasEntry(list []Entry, name string) bool {
-	i := sort.Search(len(list), func(i int) bool { return list[i].Name >= name })
-	return i < len(list) && list[i].Name == name
 }
 
 // escapes reports whether a clean path leads out of the tree.
@@ -149,6 +147,3 @@ func isPathProblem(err error) bool {
 	return errors.Is(err, errEscape) || errors.Is(err, errLinkLoop) || errors.Is(err, errSubmodule) ||
 		isNotExist(err) || errors.As(err, &size)
 }
-
-// missing says that a path does not exist, with the nearest thing that helps.
-func missing(name string) string { return fmt.Sprintf("%s does not exist in the commit", name) }

@@ -54,7 +54,11 @@ func parseYAML(content []byte) (docs []document, bad *problem) {
 			return docs, nil
 		}
 		if err != nil {
-			return docs, yamlProblem(err)
+			p := yamlProblem(err)
+			if n := len(content); n <= maxBisect {
+				p.line = brokenLine(content)
+			}
+			return docs, p
 		}
 		if node.Kind != yaml.DocumentNode || len(node.Content) != 1 || isEmpty(node.Content[0]) {
 			continue
@@ -103,6 +107,39 @@ func yamlProblem(err error) *problem {
 	}
 	p.message = "this is not YAML: " + text
 	return p
+}
+
+// maxBisect is the largest file of which the broken line is searched for.
+const maxBisect = 64 << 10
+
+// brokenLine finds the first line with which the text before it is no longer YAML. The library names the line of the
+// surrounding map or list.
+func brokenLine(content []byte) int {
+	lines := bytes.SplitAfter(content, []byte("\n"))
+	good, bad := 0, len(lines)
+	for bad-good > 1 {
+		middle := (good + bad) / 2
+		end := 0
+		for _, line := range lines[:middle] {
+			end += len(line)
+		}
+		if isYAML(content[:end]) {
+			good = middle
+		} else {
+			bad = middle
+		}
+	}
+	return bad
+}
+
+func isYAML(content []byte) bool {
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	for {
+		var node yaml.Node
+		if err := decoder.Decode(&node); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
 }
 
 // converter turns nodes into the values of JSON, within bounds.
