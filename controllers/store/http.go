@@ -5,7 +5,6 @@ package store
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,17 +17,13 @@ import (
 // BlobPath is the path of a blob on the server; the digest follows it.
 const BlobPath = "/v1/blobs/"
 
-// Handler serves blobs at GET and HEAD /v1/blobs/sha256:HEX, ranges included. It must stand behind TLS that has verified
-// the client's certificate; allow says whether that certificate may read.
-func (s *Store) Handler(allow func(*x509.Certificate) error) http.Handler {
+// Handler serves blobs at GET and HEAD /v1/blobs/sha256:HEX, ranges included. It must stand behind TLS whose handshake
+// lets in only those who may read (pki.Source.ServerConfig).
+func (s *Store) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+BlobPath+"{digest}", func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 			http.Error(w, "a client certificate of this installation is required", http.StatusUnauthorized)
-			return
-		}
-		if err := allow(r.TLS.VerifiedChains[0][0]); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
 		s.serveBlob(w, r, r.PathValue("digest"))
