@@ -34,6 +34,8 @@ const (
 	AnnotationExpires = "wasmbed.dev/expires"
 	// AnnotationRenewAt is when the certificate is due for renewal, RFC 3339.
 	AnnotationRenewAt = "wasmbed.dev/renew-at"
+	// AnnotationIssuer identifies the authority that signed the certificate.
+	AnnotationIssuer = "wasmbed.dev/issuer"
 	// AnnotationBundle identifies the bundle of authorities in the Secret.
 	AnnotationBundle = "wasmbed.dev/bundle"
 )

@@ -725,7 +725,7 @@ func TestWavesNeverExceedTheirBound(t *testing.T) {
 }
 
 func TestHostileTextIsBounded(t *testing.T) {
-	got := Printable("a\x00b\nc\x1b[31m" + strings.Repeat("é", 500))
+	got := printable("a\x00b\nc\x1b[31m" + strings.Repeat("é", 500))
 	if len(got) > 210 || strings.ContainsAny(got, "\x00\n\x1b") {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}

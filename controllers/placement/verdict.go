@@ -62,14 +62,14 @@ func failureOf(c *carried, s state, deadline time.Duration) failure {
 	f.detail = verb
 	for _, text := range []string{c.instance.Status.Reason, c.instance.Status.Message} {
 		if text != "" {
-			f.detail += ": " + Printable(text)
+			f.detail += ": " + printable(text)
 		}
 	}
 	return f
 }
 
-// Printable is text that came from a device, fit for a condition: at most 200 bytes, no control characters.
-func Printable(text string) string {
+// printable is text that came from a device, fit for a condition: at most 200 bytes, no control characters.
+func printable(text string) string {
 	if len(text) > 200 {
 		text = strings.ToValidUTF8(text[:200], "") + "…"
 	}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/identity"
+	"wasmbed.dev/controllers/internal/loop/looptest"
+	"wasmbed.dev/controllers/pki"
+	"wasmbed.dev/internal/testcluster"
+)
+
+var cluster *testcluster.Cluster
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	testcluster.Main(m, &cluster)
+}
+
+// world is a namespace with a gateway, whose process the test plays.
+type world struct {
+	client.Client
+	t         *testing.T
+	namespace string
+	process   *looptest.Process
+
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	kube, err := cluster.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Client: kube, t: t, namespace: cluster.Namespace(t)}
+	w.start()
+	return w
+}
+
+func (w *world) start() {
+	w.t.Helper()
+	w.process = looptest.Start(w.t, cluster.Admin(), testcluster.Scheme(), func(mgr ctrl.Manager) error {
+		keeper, err := identity.New(mgr, w.now)
+		if err != nil {
+			return err
+		}
+		return Setup(mgr, Options{Identities: keeper, Now: w.now})
+	})
+}
+
+// now is the machine's clock, moved on by what the test says.
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.offset)
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.offset += d
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) gateway(name string) *v1alpha1.Gateway {
+	w.t.Helper()
+	gateway := &v1alpha1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
+	w.must(w.Create(w.t.Context(), gateway))
+	return gateway
+}
+
+// serve does what a gateway's process does: it writes its address and renews a Lease of two seconds.
+func (w *world) serve(gateway *v1alpha1.Gateway) (stop func()) {
+	w.t.Helper()
+	w.must(w.Status().Patch(w.t.Context(), gateway.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"address":"127.0.0.1:1"}}`))))
+	seconds := int32(2)
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: LeaseName(gateway.Namespace, gateway.Name)}}
+	lease.Spec.LeaseDurationSeconds = &seconds
+	if err := w.Create(w.t.Context(), lease); err != nil && !apierrors.IsAlreadyExists(err) {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			patch := fmt.Sprintf(`{"spec":{"renewTime":%q}}`, time.Now().UTC().Format("2006-01-02T15:04:05.000000Z"))
+			if err := w.Patch(ctx, lease.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil && ctx.Err() == nil {
+				w.t.Errorf("renew: %v", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	})
+	stop = func() { cancel(); running.Wait() }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// want waits for Ready with a reason, and counts "assigned connected".
+func (w *world) want(gateway *v1alpha1.Gateway, reason, counts string) {
+	w.t.Helper()
+	looptest.Eventually(w.t, func() error {
+		w.must(w.Get(w.t.Context(), client.ObjectKeyFromObject(gateway), gateway))
+		ready := meta.FindStatusCondition(gateway.Status.Conditions, v1alpha1.ConditionReady)
+		have := fmt.Sprint(gateway.Status.AssignedDevices, gateway.Status.ConnectedDevices)
+		if ready == nil || ready.Reason != reason || have != counts || (ready.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonServing) {
+			return fmt.Errorf("counts %s (want %s), Ready %+v (want %s)", have, counts, ready, reason)
+		}
+		return nil
+	})
+}
+
+func (w *world) secret(key client.ObjectKey) *corev1.Secret {
+	w.t.Helper()
+	secret := &corev1.Secret{}
+	looptest.Eventually(w.t, func() error { return w.Get(w.t.Context(), key, secret) })
+	return secret
+}
+
+func TestAGatewayStartsServesExpiresAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	gateway := w.gateway("edge")
+	w.want(gateway, v1alpha1.ReasonStarting, "0 0")
+	stop := w.serve(gateway)
+	w.want(gateway, v1alpha1.ReasonServing, "0 0")
+	stop()
+	w.want(gateway, v1alpha1.ReasonLeaseExpired, "0 0")
+	stop = w.serve(gateway)
+	w.want(gateway, v1alpha1.ReasonServing, "0 0")
+
+	// A restart of the controllers does not doubt what was known, and writes nothing.
+	w.process.Stop()
+	w.start()
+	w.process.Writes.Quiet(t, 2*time.Second)
+	if count := w.process.Writes.Count(""); count != 0 {
+		t.Errorf("a restart wrote: %s", w.process.Writes)
+	}
+	w.want(gateway, v1alpha1.ReasonServing, "0 0")
+	stop()
+	w.want(gateway, v1alpha1.ReasonLeaseExpired, "0 0")
+}
+
+func TestIdentitiesAreGoodForWhatTheyAreFor(t *testing.T) {
+	w := newWorld(t)
+	gateway := w.gateway("edge")
+	held := func(key client.ObjectKey) *pki.Credentials {
+		t.Helper()
+		secret := w.secret(key)
+		if secret.Annotations[pki.AnnotationExpires] == "" || secret.Labels[v1alpha1.LabelIdentity] == "" {
+			t.Errorf("%s: %v %v", key, secret.Labels, secret.Annotations)
+		}
+		credentials, err := pki.ParseCredentials(secret.Data)
+		if err != nil {
+			t.Fatalf("%s: %v", key, err)
+		}
+		return credentials
+	}
+	ofGateway := held(client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"})
+	if want := pki.GatewayIdentity(w.namespace, "edge"); ofGateway.Identity != want {
+		t.Errorf("identity %v", ofGateway.Identity)
+	}
+	names := []string{"controllers", "dashboard", "admin"}
+	for _, name := range names {
+		credentials := held(client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "client-" + name + "-identity"})
+		if credentials.Identity != pki.ClientIdentity(name) {
+			t.Errorf("identity %v", credentials.Identity)
+		}
+		if serving := len(credentials.Certificate.Leaf.DNSNames) > 0; serving != (name == "controllers") {
+			t.Errorf("client %s serves: %v", name, serving)
+		}
+	}
+	// The gateway may read its own Secret and no other.
+	cfg, err := cluster.ForUser(v1alpha1.UserGatewayPrefix+w.namespace+":edge", v1alpha1.GroupGateways)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asGateway, err := client.New(cfg, client.Options{Scheme: testcluster.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	looptest.Eventually(t, func() error {
+		return asGateway.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}, &corev1.Secret{})
+	})
+	if err := asGateway.Get(t.Context(), identity.AuthorityKey, &corev1.Secret{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a gateway reads the authority's key: %v", err)
+	}
+
+	w.must(w.Delete(t.Context(), gateway))
+	looptest.Eventually(t, func() error {
+		err := w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}, &corev1.Secret{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the identity is still there: %v", err)
+		}
+		return nil
+	})
+}
+
+func TestCountsAreTrueAndCoalesced(t *testing.T) {
+	w := newWorld(t)
+	gateway := w.gateway("edge")
+	w.serve(gateway)
+	w.want(gateway, v1alpha1.ReasonServing, "0 0")
+	key := v1alpha1.GatewayKey(w.namespace, "edge")
+	before := w.process.Writes.Count("PATCH gateways/status")
+	started := time.Now()
+	const count = 60
+	for i := range count {
+		device := &v1alpha1.Device{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: fmt.Sprintf("d%d", i)},
+			Spec:       v1alpha1.DeviceSpec{Board: "sim-m4", Backend: v1alpha1.BackendSimulated},
+		}
+		w.must(w.Create(t.Context(), device))
+		w.must(w.Status().Patch(t.Context(), device, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"status":{"gateway":%q}}`, key))))
+		w.must(looptest.Connect(t.Context(), w, device, key, i%2 == 0))
+	}
+	w.want(gateway, v1alpha1.ReasonServing, fmt.Sprint(count, count/2))
+	wrote, most := w.process.Writes.Count("PATCH gateways/status")-before, int(time.Since(started)/countInterval)+2
+	if wrote > most {
+		t.Errorf("%d writes in %s", wrote, time.Since(started))
+	}
+}
+
+// The authority is replaced: first everybody trusts the new one, then it signs, then the leaves follow when their time
+// comes. All of ten years pass in this test, by the controllers' clock.
+func TestAuthoritiesReplaceOneAnother(t *testing.T) {
+	w := newWorld(t)
+	w.gateway("edge")
+	leafKey := client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}
+	first := w.secret(identity.AuthorityKey)
+	oldLeaf := w.secret(leafKey)
+
+	w.process.Stop()
+	w.advance(pki.AuthorityValidity*2/3 + 24*time.Hour)
+	w.start()
+	looptest.Eventually(t, func() error {
+		authority, leaf := w.secret(identity.AuthorityKey), w.secret(leafKey)
+		bundle, err := pki.ParseBundle(leaf.Data[pki.KeyBundle])
+		if err != nil {
+			return err
+		}
+		if len(bundle.Authorities()) != 2 || len(authority.Data[pki.KeyNextCertificate]) == 0 {
+			return fmt.Errorf("%d authorities in the gateway's bundle", len(bundle.Authorities()))
+		}
+		if string(authority.Data[pki.KeyCertificate]) != string(first.Data[pki.KeyCertificate]) {
+			t.Fatal("the successor signs before everybody trusts it")
+		}
+		if string(leaf.Data[pki.KeyCertificate]) == string(oldLeaf.Data[pki.KeyCertificate]) {
+			return fmt.Errorf("the certificate, which has expired, is not renewed")
+		}
+		return nil
+	})
+
+	w.process.Stop()
+	w.advance(2 * time.Hour)
+	w.start()
+	looptest.Eventually(t, func() error {
+		authority := w.secret(identity.AuthorityKey)
+		if len(authority.Data[pki.KeyNextCertificate]) != 0 || string(authority.Data[pki.KeyCertificate]) == string(first.Data[pki.KeyCertificate]) {
+			return fmt.Errorf("the successor does not sign")
+		}
+		bundle, err := pki.ParseBundle(authority.Data[pki.KeyBundle])
+		if err != nil || len(bundle.Authorities()) != 2 {
+			return fmt.Errorf("bundle: %v", err)
+		}
+		return nil
+	})
+	// A certificate that the old authority signed is good until it is due.
+	leaf, err := pki.ParseCredentials(w.secret(leafKey).Data)
+	w.must(err)
+	if time.Until(leaf.Certificate.Leaf.NotAfter) < 0 {
+		t.Error("the certificate has expired")
+	}
+	w.process.Writes.Quiet(t, time.Second)
+
+	// This cluster is shared: the next test must not live ten years ahead.
+	w.process.Stop()
+	w.must(w.Delete(t.Context(), w.secret(identity.AuthorityKey)))
+}
