@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/pki"
+	"wasmbed.dev/devices/boards"
+	"wasmbed.dev/devices/simulator"
+)
+
+// reconcile switches one device on or off, and tells it what has changed.
+func (f *fleet) reconcile(ctx context.Context, key types.NamespacedName) error {
+	device, err := f.simulated(ctx, key)
+	if err != nil {
+		return err
+	}
+	is := f.get(key)
+	if is != nil && (device == nil || device.UID != is.uid) {
+		f.switchOff(key, is)
+		is = nil
+	}
+	if device == nil {
+		f.assign(key, "")
+		f.forget(key, "")
+		return nil
+	}
+	f.assign(key, device.Status.Gateway)
+	if device.Spec.Power == v1alpha1.PowerOff || device.DeletionTimestamp != nil {
+		if is != nil {
+			f.switchOff(key, is)
+		}
+		return nil
+	}
+	identity, version, err := f.identity(ctx, device)
+	if err != nil || version == "" {
+		return err // without an identity yet: its Secret queues the device
+	}
+	endpoints, err := f.endpoints(ctx, device.Status.Gateway)
+	if err != nil {
+		return err
+	}
+	if is == nil {
+		f.forget(key, device.UID)
+		return f.switchOn(ctx, key, device, identity, version, endpoints)
+	}
+	if is.identity != version {
+		is.device.SetIdentity(identity)
+		is.identity = version
+	}
+	if len(endpoints) > 0 {
+		is.device.SetEndpoints(endpoints)
+	}
+	return nil
+}
+
+// simulated returns the Device if there is one and it is simulated.
+func (f *fleet) simulated(ctx context.Context, key types.NamespacedName) (*v1alpha1.Device, error) {
+	var device v1alpha1.Device
+	err := f.reader.Get(ctx, key, &device)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get device: %w", err)
+	}
+	if device.Spec.Backend != v1alpha1.BackendSimulated {
+		return nil, nil
+	}
+	return &device, nil
+}
+
+// identity reads the device's Secret; the version is empty while there is none.
+func (f *fleet) identity(ctx context.Context, device *v1alpha1.Device) (id simulator.Identity, version string, err error) {
+	if device.Status.Identity == "" {
+		return id, "", nil
+	}
+	var secret corev1.Secret
+	err = f.reader.Get(ctx, types.NamespacedName{Namespace: device.Namespace, Name: device.Status.Identity}, &secret)
+	if apierrors.IsNotFound(err) {
+		return id, "", nil
+	}
+	if err != nil {
+		return id, "", fmt.Errorf("get identity: %w", err)
+	}
+	credentials, err := pki.ParseCredentials(secret.Data)
+	if err != nil {
+		return id, "", fmt.Errorf("identity %s: %w", secret.Name, err)
+	}
+	if want := pki.DeviceIdentity(device.Namespace, device.Name); credentials.Identity != want {
+		return id, "", fmt.Errorf("identity %s is of %s", secret.Name, credentials.Identity)
+	}
+	credentials.Certificate.Leaf = nil // parsed again when it is needed, which is seldom
+	return simulator.Identity{Certificate: credentials.Certificate, Roots: f.pool(credentials.Bundle)}, secret.ResourceVersion, nil
+}
+
+// pool is shared between devices that trust the same authorities.
+func (f *fleet) pool(bundle *pki.Bundle) *x509.CertPool {
+	sum := sha256.Sum256(bundle.PEM())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if pool := f.pools[sum]; pool != nil {
+		return pool
+	}
+	pool := x509.NewCertPool()
+	for _, authority := range bundle.Authorities() {
+		pool.AddCert(authority)
+	}
+	f.pools[sum] = pool
+	return pool
+}
+
+// endpoints of the gateway that a device is assigned to; none while it has none.
+func (f *fleet) endpoints(ctx context.Context, key string) ([]string, error) {
+	namespace, name, ok := strings.Cut(key, ".")
+	if !ok {
+		return nil, nil
+	}
+	var gateway v1alpha1.Gateway
+	err := f.reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &gateway)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get gateway: %w", err)
+	}
+	return gateway.Status.Endpoints, nil
+}
+
+// switchOn starts a device, as soon as the rate of starts lets it.
+func (f *fleet) switchOn(ctx context.Context, key types.NamespacedName, device *v1alpha1.Device, identity simulator.Identity, version string, endpoints []string) error {
+	board, ok := boards.Get(device.Spec.Board)
+	if !ok {
+		return fmt.Errorf("no board %q in the catalogue", device.Spec.Board)
+	}
+	if err := f.starts.Wait(ctx); err != nil {
+		return err
+	}
+	d, err := simulator.New(simulator.Config{Namespace: key.Namespace, Name: key.Name, Board: board, Firmware: f.options.Firmware, Identity: identity, Endpoints: endpoints,
+		StateDir: f.stateDir(key, device.UID), Engine: f.engine, NoModules: f.options.NoModules, Log: f.options.Log.WithValues("device", key.String())})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	is := &runningDevice{device: d, uid: device.UID, identity: version, stop: stop, done: make(chan struct{})}
+	f.mu.Lock()
+	f.running[key] = is
+	f.mu.Unlock()
+	go func() {
+		defer close(is.done)
+		if err := d.Run(ctx); err != nil {
+			f.options.Log.Error(err, "device ended", "device", key.String())
+		}
+	}()
+	return nil
+}
+
+func (f *fleet) get(key types.NamespacedName) *runningDevice {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[key]
+}
+
+// switchOff returns when the device is off.
+func (f *fleet) switchOff(key types.NamespacedName, is *runningDevice) {
+	is.stop()
+	<-is.done
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.running, key)
+}
+
+func (f *fleet) stopAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, is := range f.running {
+		is.stop()
+		wg.Go(func() { <-is.done })
+	}
+	wg.Wait()
+}
+
+// assign notes which gateway a device is assigned to.
+func (f *fleet) assign(key types.NamespacedName, gateway string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other, devices := range f.byGateway {
+		if other != gateway {
+			delete(devices, key)
+		}
+		if len(devices) == 0 {
+			delete(f.byGateway, other)
+		}
+	}
+	if gateway == "" {
+		return
+	}
+	if f.byGateway[gateway] == nil {
+		f.byGateway[gateway] = map[types.NamespacedName]bool{}
+	}
+	f.byGateway[gateway][key] = true
+}
+
+// stateDir is a device's flash. A Device that is made anew under an old name is another device.
+func (f *fleet) stateDir(key types.NamespacedName, uid types.UID) string {
+	return filepath.Join(f.options.StateDir, key.Namespace, key.Name, string(uid))
+}
+
+// forget removes the state of all devices that ever had this name, but for one.
+func (f *fleet) forget(key types.NamespacedName, keep types.UID) {
+	folder := filepath.Join(f.options.StateDir, key.Namespace, key.Name)
+	if err := removeOthers(folder, map[string]bool{string(keep): keep != ""}); err != nil {
+		f.options.Log.Error(err, "state not removed", "device", key.String())
+	}
+}
+
+// removeOthers empties a folder but for what is to be kept, and removes it when nothing is left.
+func removeOthers(folder string, keep map[string]bool) error {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	failures := []error{err}
+	left := 0
+	for _, e := range entries {
+		if keep[e.Name()] {
+			left++
+			continue
+		}
+		failures = append(failures, os.RemoveAll(filepath.Join(folder, e.Name())))
+	}
+	if left == 0 {
+		failures = append(failures, os.Remove(folder))
+	}
+	return errors.Join(failures...)
+}
+
+// sweep removes the state of devices that went while nobody looked.
+func (f *fleet) sweep(ctx context.Context) error {
+	var devices v1alpha1.DeviceList
+	if err := f.reader.List(ctx, &devices); err != nil {
+		return fmt.Errorf("list devices: %w", err)
+	}
+	keep := map[string]map[string]bool{} // namespace → names
+	for i := range devices.Items {
+		d := &devices.Items[i]
+		if keep[d.Namespace] == nil {
+			keep[d.Namespace] = map[string]bool{}
+		}
+		keep[d.Namespace][d.Name] = true
+	}
+	namespaces, err := os.ReadDir(f.options.StateDir)
+	if err != nil {
+		return fmt.Errorf("read state directory: %w", err)
+	}
+	var failures []error
+	for _, namespace := range namespaces {
+		failures = append(failures, removeOthers(filepath.Join(f.options.StateDir, namespace.Name()), keep[namespace.Name()]))
+	}
+	return errors.Join(failures...)
+}
