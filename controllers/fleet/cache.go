@@ -35,6 +35,7 @@ type cachedKustomization struct {
 type pinned struct {
 	module   *Module
 	object   *Object
+	ram      int64 // bytes that a device needs for it
 	findings []v1alpha1.Finding
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/devices/wasmcheck"
 )
 
 // Bounds of what is read from a commit.
@@ -47,7 +48,7 @@ type Options struct {
 	Root string
 	// Cache of earlier judgements of the same repository; may be nil.
 	Cache *Cache
-	// Checker of modules; nil means NewWazeroChecker.
+	// Checker of modules; nil means one for the whole process, with the firmware's runtime.
 	Checker ModuleChecker
 	// Previous is the fleet that the commit would replace: fields that cannot change are compared with it. It may be
 	// nil.
@@ -113,7 +114,7 @@ type Module struct {
 	Path   string
 	Digest string // "sha256:" and hexadecimal digits
 	Size   int64
-	Info   ModuleInfo
+	Info   wasmcheck.Info
 }
 
 // Fleet is what a commit says, and what is wrong with it. It is not changed after Judge returned it.

@@ -28,7 +28,11 @@ func newJudgement(ctx context.Context, tree Tree, opts Options) (*judgement, err
 		opts.Cache = NewCache()
 	}
 	if opts.Checker == nil {
-		opts.Checker = NewWazeroChecker()
+		checker, err := runtimeChecker()
+		if err != nil {
+			return nil, err
+		}
+		opts.Checker = checker
 	}
 	opts.Root = path.Clean(opts.Root)
 	if escapes(opts.Root) {

@@ -9,41 +9,23 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+
+	"wasmbed.dev/devices/wasmcheck"
 )
 
-// ModuleChecker tells what a WebAssembly module is, without running it.
+// ModuleChecker tells what a WebAssembly module is, without running it. It is the board's own judgement.
 type ModuleChecker interface {
-	// Check returns what the module imports, exports and needs. The error is a *ModuleError when the module is
-	// not valid; anything else means that it could not be checked.
-	Check(ctx context.Context, wasm []byte) (*ModuleInfo, error)
+	// Inspect returns what the module imports, exports and needs.
+	Inspect(ctx context.Context, module []byte) (wasmcheck.Info, error)
+	// RAM returns what it takes of a device's memory.
+	RAM(ctx context.Context, module []byte, limits wasmcheck.Limits) (wasmcheck.RAM, error)
 }
 
-// ModuleError says why a module is refused.
-type ModuleError struct{ Detail string }
-
-func (e *ModuleError) Error() string { return e.Detail }
-
-// ModuleInfo is what a module says of itself.
-type ModuleInfo struct {
-	Imports []ModuleFunction
-	// OtherImports are those that are not functions, as "memory env.memory".
-	OtherImports []string
-	Exports      []ModuleFunction
-	// HasMemory is whether it has a linear memory, of MinMemory bytes at the start and, when HasMaxMemory, of at most
-	// MaxMemory.
-	HasMemory    bool
-	MinMemory    int64
-	HasMaxMemory bool
-	MaxMemory    int64
-}
-
-// ModuleFunction is a function that a module imports or exports.
-type ModuleFunction struct {
-	Module  string // empty for an export
-	Name    string
-	Params  []byte // value types as in the binary format: 0x7f i32, 0x7e i64, 0x7d f32, 0x7c f64 …
-	Results []byte
-}
+// runtimeChecker is the checker of all judgements that name none; it lasts as long as the program.
+var runtimeChecker = sync.OnceValues(func() (*wasmcheck.Checker, error) {
+	return wasmcheck.New(context.Background())
+})
 
 func digestOf(content []byte) string {
 	sum := sha256.Sum256(content)
@@ -64,18 +46,18 @@ func checkModule(ctx context.Context, tree Tree, p place, checker ModuleChecker)
 		return nil, err
 	}
 	r := &moduleResult{digest: digestOf(content)}
-	info, err := checker.Check(ctx, content)
-	var invalid *ModuleError
+	info, err := checker.Inspect(ctx, content)
+	var invalid *wasmcheck.Error
 	switch {
 	case errors.As(err, &invalid):
-		r.bad = invalid.Detail
+		r.bad = invalid.Error()
 		if strings.HasPrefix(string(content), "version https://git-lfs.github.com/spec/") {
 			r.bad = "this is a pointer of git-lfs, which is not supported: commit the file itself"
 		}
 	case err != nil:
 		return nil, fmt.Errorf("check module %s: %w", p.path, err)
 	default:
-		r.module = &Module{Path: p.path, Digest: r.digest, Size: int64(len(content)), Info: *info}
+		r.module = &Module{Path: p.path, Digest: r.digest, Size: int64(len(content)), Info: info}
 	}
 	return r, nil
 }

@@ -3,8 +3,6 @@
 package fleet
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -12,9 +10,11 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/devices/hostapi"
+	"wasmbed.dev/devices/wasmcheck"
 )
 
 // modules finds the module of each Application, checks both together, and fills in digest and size.
@@ -37,14 +37,14 @@ func (j *judgement) modules() error {
 		}
 		p, ok := j.cache.apps[o]
 		if !ok || p.module.Digest != result.digest {
-			if p, err = pin(o, result.module); err != nil {
+			if p, err = j.pin(o, result.module, at); err != nil {
 				return err
 			}
 			j.cache.apps[o] = p
 		}
 		j.findings = append(j.findings, p.findings...)
 		pinnedApp := *o
-		pinnedApp.object = p.object
+		pinnedApp.object, pinnedApp.ram = p.object, p.ram
 		j.objects[i] = &pinnedApp
 		m := *result.module
 		m.Path = at.path
@@ -109,26 +109,59 @@ func (j *judgement) moduleProblem(o *judged, name string, err error) error {
 }
 
 // pin makes the Application that is applied, and judges it with its module.
-func pin(o *judged, m *Module) (pinned, error) {
-	var value map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(o.object.JSON))
-	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		return pinned{}, fmt.Errorf("internal error: %s: %w", o.object.ID, err)
-	}
+func (j *judgement) pin(o *judged, m *Module, at place) (pinned, error) {
 	c := &appCheck{o: o, app: o.object.Application, module: m}
 	c.check()
-	module := value["spec"].(map[string]any)["module"].(map[string]any)
-	module["digest"], module["size"] = m.Digest, m.Size
-	content, err := canonical(value)
+	ram, err := j.ram(c, at)
+	if err != nil {
+		return pinned{}, err
+	}
+	object, err := withModule(o.object, m)
 	if err != nil {
 		return pinned{}, fmt.Errorf("internal error: %s: %w", o.object.ID, err)
 	}
-	object := *o.object
-	object.JSON, object.Digest = content, hexDigest(content)
-	object.Application = object.Application.DeepCopy()
-	object.Application.Spec.Module.Digest, object.Application.Spec.Module.Size = m.Digest, m.Size
-	return pinned{module: m, object: &object, findings: c.findings}, nil
+	return pinned{module: m, object: object, ram: ram, findings: c.findings}, nil
+}
+
+// ram asks the runtime what the app takes of a device.
+func (j *judgement) ram(c *appCheck, at place) (int64, error) {
+	content, err := j.loader.view.tree.ReadFile(at.path, MaxModuleBytes)
+	if err != nil {
+		return 0, fmt.Errorf("read module %s: %w", at.path, err)
+	}
+	limits := c.app.Spec.Limits
+	ram, err := j.opts.Checker.RAM(j.ctx, content, wasmcheck.Limits{Memory: uint32(*limits.Memory), Stack: uint32(*limits.Stack)})
+	var refused *wasmcheck.Error
+	switch {
+	case errors.As(err, &refused):
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits", "no board can give the module what spec.limits asks for: %v", refused)
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("check module %s: %w", at.path, err)
+	}
+	return int64(ram.Total()), nil
+}
+
+// withModule returns the Application with its module's digest and size.
+func withModule(o *Object, m *Module) (*Object, error) {
+	value, err := o.Unstructured()
+	if err != nil {
+		return nil, err
+	}
+	for field, v := range map[string]any{"digest": m.Digest, "size": m.Size} {
+		if err := unstructured.SetNestedField(value.Object, v, "spec", "module", field); err != nil {
+			return nil, err
+		}
+	}
+	content, err := canonical(value.Object)
+	if err != nil {
+		return nil, err
+	}
+	pinned := *o
+	pinned.JSON, pinned.Digest = content, hexDigest(content)
+	pinned.Application = o.Application.DeepCopy()
+	pinned.Application.Spec.Module.Digest, pinned.Application.Spec.Module.Size = m.Digest, m.Size
+	return &pinned, nil
 }
 
 // appCheck judges an Application with its module, whatever the boards.
@@ -153,29 +186,35 @@ func (c *appCheck) check() {
 	}
 	c.imports()
 	c.entries()
-	if limit := int64(*spec.Limits.Memory); info.HasMemory && info.MinMemory > limit {
-		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module needs %d bytes of linear memory at the start and spec.limits.memory is %d: raise the limit, or build the module with less", info.MinMemory, limit)
+	if limit := uint64(*spec.Limits.Memory); info.HasMemory && info.MemoryMin > limit {
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module needs %d bytes of linear memory at the start and spec.limits.memory is %d: raise the limit, or build the module with `wasmbed build`, which trims its memory to what it uses", info.MemoryMin, limit)
 	}
 }
 
 // maxNamed is how many imports one message names.
 const maxNamed = 4
 
+// maxImports is how many imports of one module get findings of their own.
+const maxImports = 16
+
 func (c *appCheck) imports() {
-	for _, other := range c.module.Info.OtherImports {
-		c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports the %s, and only functions can be imported: define it in the module", clean(other, 80))
-	}
 	missing := map[hostapi.Permission][]string{}
 	for _, f := range c.module.Info.Imports {
 		host, ok := hostapi.Lookup(f.Module, f.Name)
 		switch {
+		case f.Kind != wasmcheck.Function:
+			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports the %s %s, and only functions can be imported: define it in the module", f.Kind, quote(f.Module+"."+f.Name))
 		case !ok:
 			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports the function %s, which no board offers%s", quote(f.Module+"."+f.Name), nearImport(f))
-		case !host.Matches(f.Params, f.Results):
-			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports %s as %s, and boards offer it as %s: build the module against the headers of this version", f.Name, hostapi.Signature(f.Params, f.Results), host.Signature())
+		case plain(f.Signature) != plain(host.Signature()):
+			c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module imports %s as %s, and boards offer it as %s: build the module against the headers of this version", f.Name, f.Signature, host.Signature())
 		case host.Permission != hostapi.PermissionNone && !slices.Contains(c.app.Spec.Permissions, v1alpha1.Permission(host.Permission)):
 			missing[host.Permission] = append(missing[host.Permission], f.Name)
 		}
+	}
+	if n := len(c.findings) - maxImports; n > 1 {
+		c.findings = c.findings[:maxImports]
+		c.report(v1alpha1.ReasonImportForbidden, "spec.module.path", "the module has %d more imports that are refused: `wasmbed build` lists what a module imports", n)
 	}
 	for _, p := range hostapi.Permissions() {
 		if names := missing[p]; len(names) > 0 {
@@ -192,7 +231,7 @@ func few(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-func nearImport(f ModuleFunction) string {
+func nearImport(f wasmcheck.Import) string {
 	if f.Module != hostapi.Module {
 		return fmt.Sprintf(": host functions are imported from module %s", quote(hostapi.Module))
 	}
@@ -208,23 +247,28 @@ func nearImport(f ModuleFunction) string {
 	return fmt.Sprintf(": did you mean %s?", best)
 }
 
+// plain is a signature without spaces, which is written in several ways.
+func plain(signature string) string {
+	return strings.TrimSuffix(strings.ReplaceAll(signature, " ", ""), "->()")
+}
+
 // entries checks the exports that a device calls.
 func (c *appCheck) entries() {
-	runs := false
-	for _, f := range c.module.Info.Exports {
-		switch f.Name {
-		case hostapi.EntryRun:
-			runs = true
-			if len(f.Params) > 0 || len(f.Results) > 1 || len(f.Results) == 1 && f.Results[0] != hostapi.I32 {
-				c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports %s as %s, and a device calls it as () -> () or () -> i32", f.Name, hostapi.Signature(f.Params, f.Results))
-			}
-		case hostapi.EntryInitialize:
-			if len(f.Params) > 0 || len(f.Results) > 0 {
-				c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports %s as %s, and a device calls it as () -> ()", f.Name, hostapi.Signature(f.Params, f.Results))
-			}
+	for _, want := range []struct {
+		name       string
+		required   bool
+		signatures []string
+	}{
+		{hostapi.EntryInitialize, false, []string{"()"}},
+		{hostapi.EntryRun, true, []string{"()", "()->i32"}},
+	} {
+		f, ok := c.module.Info.Export(want.name)
+		switch {
+		case !ok && want.required:
+			c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports no function %q, with which a device starts an app: export one", want.name)
+		case !ok:
+		case f.Kind != wasmcheck.Function || !slices.Contains(want.signatures, plain(f.Signature)):
+			c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports %q as %s %s, and a device calls it as a function %s", want.name, f.Kind, f.Signature, strings.Join(want.signatures, " or "))
 		}
-	}
-	if !runs {
-		c.report(v1alpha1.ReasonModuleInvalid, "spec.module.path", "the module exports no function %q, with which a device starts an app: export one", hostapi.EntryRun)
 	}
 }

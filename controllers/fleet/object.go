@@ -98,6 +98,7 @@ type judged struct {
 	bad      bool // it has an error by itself
 	fields   map[string]position
 	selector labels.Selector // of an Application
+	ram      int64           // of an Application with a module, as the board's runtime counts
 	keys     []deviceKey     // of a Device
 }
 

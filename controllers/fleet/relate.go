@@ -253,17 +253,11 @@ func (r *relation) mergedConfig(app, device *judged) {
 	}
 }
 
-// AppMemory is what an Application takes of a device's memory for apps, before it is rounded up to the board's
-// blocks: its linear memory and its stack.
-func AppMemory(a *v1alpha1.Application) int64 {
-	var n int64
-	if m := a.Spec.Limits.Memory; m != nil {
-		n += int64(*m)
-	}
-	if s := a.Spec.Limits.Stack; s != nil {
-		n += int64(*s)
-	}
-	return n
+// need is what an Application takes of a device's memory for apps, before it is rounded up to the board's blocks: its
+// limits, as placement counts, or what the runtime counts when that is more.
+func (o *judged) need() int64 {
+	limits := o.object.Application.Spec.Limits
+	return max(int64(*limits.Memory)+int64(*limits.Stack), o.ram)
 }
 
 // load is a set of Applications on devices of one board.
@@ -337,8 +331,8 @@ func (r *relation) fitAlone(s *space, l *boardLoad, done map[aloneKey]bool) bool
 
 func (r *relation) appOnBoard(app *judged, l *boardLoad) {
 	a, b := app.object.Application, l.board
-	if need := AppMemory(a); b.Blocks(need) > b.AppMemoryBytes {
-		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, app, "spec.limits.memory", "memory and stack of %d bytes do not fit %s, which has %d bytes for apps: lower spec.limits, or select other devices", need, l.where(), b.AppMemoryBytes)
+	if need := app.need(); b.Blocks(need) > b.AppMemoryBytes {
+		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, app, "spec.limits.memory", "memory, stack and what the runtime keeps, %d bytes, do not fit %s, which has %d bytes for apps: lower spec.limits, or select other devices", need, l.where(), b.AppMemoryBytes)
 	}
 	m := r.fleet.Modules[a.Spec.Module.Digest]
 	if m == nil {
@@ -365,7 +359,7 @@ func (r *relation) fitTogether(s *space, l *boardLoad) {
 	stored := map[string]bool{}
 	for _, i := range l.apps {
 		app := s.apps[i]
-		need := b.Blocks(AppMemory(app.object.Application))
+		need := b.Blocks(app.need())
 		if need > most {
 			most, largest = need, app
 		}
@@ -380,7 +374,7 @@ func (r *relation) fitTogether(s *space, l *boardLoad) {
 	case len(l.apps) > b.MaxApps:
 		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, largest, "spec.selector", "%d Applications (%s) select %s, which runs at most %d: narrow a selector", len(l.apps), few(names), l.where(), b.MaxApps)
 	case memory > b.AppMemoryBytes:
-		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, largest, "spec.limits.memory", "the Applications %s need %d bytes of memory and stack together on %s, which has %d (each takes whole blocks of %d): lower spec.limits, or narrow a selector", few(names), memory, l.where(), b.AppMemoryBytes, b.AppMemoryBlock)
+		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, largest, "spec.limits.memory", "the Applications %s need %d bytes together on %s, which has %d (each takes whole blocks of %d): lower spec.limits, or narrow a selector", few(names), memory, l.where(), b.AppMemoryBytes, b.AppMemoryBlock)
 	case storage > b.ModuleStorageBytes:
 		r.report(SeverityError, v1alpha1.ReasonMemoryExceeded, largest, "spec.module.path", "the modules of the Applications %s have %d bytes together, and %s stores %d: build them smaller, or narrow a selector", few(names), storage, l.where(), b.ModuleStorageBytes)
 	}

@@ -398,24 +398,34 @@ var moduleCases = []Case{
 	{Name: "a module that is a directory", Change: replace(blink, "apps/blink.wasm", "apps"),
 		Want: Want{Reason: v1alpha1.ReasonModuleNotFound, File: blink, Line: 7, Object: blinkObject, Message: "not a file"}},
 	{Name: "not a module", Change: set("apps/blink.wasm", "#!/bin/sh\n"),
-		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: blink, Line: 7, Object: blinkObject, Message: "does not begin as a WebAssembly module"}},
+		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: blink, Line: 7, Object: blinkObject, Message: "malformed module: magic header"}},
 	{Name: "a pointer of git-lfs", Change: set("apps/blink.wasm", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
 		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: blink, Line: 7, Object: blinkObject, Message: "git-lfs"}},
 	{Name: "half a module", Change: func(t Tree) { m := t["apps/report.wasm"].Content; t.Set("apps/report.wasm", m[:len(m)-4]) },
-		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: "ends in the middle"}},
+		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: "malformed module: section out of bounds at byte"}},
 	{Name: "a module whose code is not valid", Change: func(t Tree) {
 		m := t["apps/report.wasm"].Content
 		t.Set("apps/report.wasm", m[:len(m)-2]+"\x1a\x0b") // drop from an empty stack
 	},
 		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: "not a module that a board accepts"}},
 	{Name: "a component", Change: set("apps/report.wasm", "\x00asm\x0d\x00\x01\x00"),
-		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: "components"}},
+		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: "unknown binary version"}},
 	{Name: "a module without an entry", Change: func(t Tree) { t.Set("apps/report.wasm", Module{NoRun: true}.Bytes()) },
 		Want: Want{Reason: v1alpha1.ReasonModuleInvalid, File: report, Line: 7, Object: reportObject, Message: `no function "run"`}},
 	{Name: "a forbidden import", Change: func(t Tree) {
 		t.Set("apps/report.wasm", Module{Foreign: [][2]string{{"wasi_snapshot_preview1", "fd_write"}}}.Bytes())
 	},
 		Want: Want{Reason: v1alpha1.ReasonImportForbidden, File: report, Line: 7, Object: reportObject, Message: `"wasi_snapshot_preview1.fd_write", which no board offers`}},
+	{Name: "an import that is not a function", Change: func(t Tree) { t.Set("apps/report.wasm", Module{ForeignMemory: true}.Bytes()) },
+		Want: Want{Reason: v1alpha1.ReasonImportForbidden, File: report, Line: 7, Object: reportObject, Message: `imports the memory "env.memory"`}},
+	{Name: "a thousand forbidden imports", Change: func(t Tree) {
+		var m Module
+		for i := range 1000 {
+			m.Foreign = append(m.Foreign, [2]string{"env", fmt.Sprintf("f%d", i)})
+		}
+		t.Set("apps/report.wasm", m.Bytes())
+	},
+		Want: Want{Reason: v1alpha1.ReasonImportForbidden, File: report, Line: 7, Object: reportObject, Message: "984 more"}},
 	{Name: "an import with a typing error", Change: func(t Tree) { t.Set("apps/report.wasm", Module{Foreign: [][2]string{{"env", "ocre_slep"}}}.Bytes()) },
 		Want: Want{Reason: v1alpha1.ReasonImportForbidden, File: report, Line: 7, Object: reportObject, Message: "did you mean ocre_sleep?"}},
 	{Name: "an import of another signature", Change: func(t Tree) { t.Set("apps/report.wasm", Module{Foreign: [][2]string{{"env", "ocre_sleep"}}}.Bytes()) },

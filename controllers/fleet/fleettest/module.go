@@ -10,6 +10,8 @@ type Module struct {
 	Imports []string
 	// Foreign are imports "module.name" of type () -> ().
 	Foreign [][2]string
+	// ForeignMemory imports env.memory.
+	ForeignMemory bool
 	// Pages of linear memory; 0: no memory. OneByte makes them pages of one byte.
 	Pages   uint32
 	OneByte bool
@@ -43,6 +45,10 @@ func (m Module) Bytes() string {
 	for _, f := range m.Foreign {
 		add(f[0], f[1], 0)
 	}
+	functions := len(imports)
+	if m.ForeignMemory {
+		imports = append(imports, append(text(text(nil, "env"), "memory"), 2, 0, 1))
+	}
 	out = section(out, 1, types...)
 	if len(imports) > 0 {
 		out = section(out, 2, imports...)
@@ -56,7 +62,7 @@ func (m Module) Bytes() string {
 		out = section(out, 5, memory)
 	}
 	if !m.NoRun {
-		out = section(out, 7, append(text(nil, hostapi.EntryRun), 0, byte(len(imports))))
+		out = section(out, 7, uleb(append(text(nil, hostapi.EntryRun), 0), uint32(functions)))
 	}
 	out = section(out, 10, []byte{2, 0, 0x0b})
 	if m.Padding > 0 {
