@@ -15,6 +15,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -188,6 +189,9 @@ func (r *reconciler) ensureAccess(ctx context.Context, gateway *v1alpha1.Gateway
 		err := r.direct.Get(ctx, client.ObjectKeyFromObject(wanted), present)
 		if apierrors.IsNotFound(err) {
 			err = client.IgnoreAlreadyExists(r.Create(ctx, wanted))
+		}
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return nil // the gateway goes too
 		}
 		if err != nil {
 			return fmt.Errorf("access of gateway %s/%s to its identity: %w", gateway.Namespace, gateway.Name, err)

@@ -36,7 +36,7 @@ type Process struct {
 // Start runs a manager with reconcilers until the test ends or Stop is called.
 func Start(t testing.TB, cfg *rest.Config, scheme *runtime.Scheme, setup ...func(ctrl.Manager) error) *Process {
 	t.Helper()
-	writes := &Writes{counts: map[string]int{}}
+	writes := &Writes{counts: map[string]int{}, within: map[string]int{}}
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
 	cfg.Wrap(writes.wrap)
@@ -81,6 +81,7 @@ func (p *Process) Stop() { p.stop() }
 type Writes struct {
 	mu     sync.Mutex
 	counts map[string]int
+	within map[string]int
 	last   time.Time
 	recent []string
 }
@@ -102,16 +103,17 @@ func (w *Writes) note(r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	resource := "?"
+	resource, namespace := "?", ""
 	for i, part := range parts {
 		if part == "namespaces" && i+2 < len(parts) {
-			resource = parts[i+2]
+			namespace, resource = parts[i+1], parts[i+2]
 			if len(parts) > i+4 {
 				resource += "/" + parts[i+4]
 			}
 		}
 	}
 	w.counts[r.Method+" "+resource]++
+	w.within[namespace+" "+r.Method+" "+resource]++
 	w.recent = append(w.recent[max(0, len(w.recent)-9):], r.Method+" "+r.URL.Path)
 	w.last = time.Now()
 }
@@ -130,6 +132,13 @@ func (w *Writes) Count(what string) int {
 		}
 	}
 	return sum
+}
+
+// CountIn is how many requests there were of "VERB resource" in one namespace.
+func (w *Writes) CountIn(namespace, what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.within[namespace+" "+what]
 }
 
 // Quiet waits until nothing has been written for a while, and fails the test when that does not come.
