@@ -397,7 +397,7 @@ func (s *Session) deviceError(e *protocol.Error) Output {
 // Release tells the device to go away: not to come back before holdOff, and to go to endpoint if it is not empty.
 // The session goes on until the device closes it; the caller bounds how long that may take.
 func (s *Session) Release(holdOff time.Duration, endpoint, text string) Output {
-	if s.phase != up {
+	if s.phase == ended {
 		return Output{}
 	}
 	return Output{Send: []protocol.Frame{&protocol.Release{HoldOff: milliseconds(holdOff), Endpoint: endpoint, Text: text}}}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gateway is the process that devices connect to.
+//
+// Towards devices it speaks the protocol of wasmbed.dev/gateway/protocol inside mutual TLS 1.3: it tells a device what
+// should run, serves the modules that the device lacks, and takes its reports, logs and metrics. Towards the API
+// server it is a client: what should run comes from the Instances that carry the gateway's label, what is reported goes
+// into the status of Instances and into the connection part of the status of Devices. Towards the installation it
+// serves health, metrics, logs and live facts over HTTPS.
+//
+// It keeps no state of its own but two caches on disk, of modules and of the secret behind TLS session tickets. What
+// runs on the devices goes on when the gateway, or the API server behind it, is away.
+package gateway
+
+import (
+	"context"
+
+	"wasmbed.dev/gateway/internal/server"
+)
+
+// Options of a gateway.
+type Options = server.Options
+
+// Types of what the gateway serves over HTTPS as JSON.
+type (
+	// DeviceFacts is the answer to GET /v1/devices/NAMESPACE/NAME.
+	DeviceFacts = server.DeviceFacts
+	// LogLine is one line of the answer to GET /v1/logs?device=NAMESPACE/NAME&follow=1.
+	LogLine = server.LogLine
+	// Refused is an element of the answer to GET /v1/refused.
+	Refused = server.Refused
+)
+
+// LeaseName is the name of the Lease that a gateway renews, in the system namespace, while it serves.
+func LeaseName(namespace, name string) string { return server.LeaseName(namespace, name) }
+
+// Run serves devices until ctx ends; then it releases them, writes what it still knows and returns nil.
+func Run(ctx context.Context, opts Options) error { return server.Run(ctx, opts) }

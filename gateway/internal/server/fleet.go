@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/pki"
+)
+
+// Indexes of the caches.
+const (
+	indexKey    = "spec.keys"
+	indexDevice = "device"
+)
+
+// fleet is what the API server says about the gateway's devices: those that are assigned to it, their Instances, its
+// own object and Secret. Objects that it returns are the caches' own and are not to be changed.
+type fleet struct {
+	key    string // GatewayKey of this gateway
+	own    types.NamespacedName
+	secret types.NamespacedName
+	cache  cache.Cache
+	// live reads from the API server and writes to it.
+	live client.Client
+}
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme, addLease} {
+		if err := add(s); err != nil {
+			panic("internal error: " + err.Error())
+		}
+	}
+	return s
+}
+
+func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // status writes have their own limit, and the server has its fairness
+	f := &fleet{
+		key:    v1alpha1.GatewayKey(namespace, name),
+		own:    types.NamespacedName{Namespace: namespace, Name: name},
+		secret: types.NamespacedName{Namespace: namespace, Name: pki.SecretName(pki.GatewayIdentity(namespace, name))},
+	}
+	s := scheme()
+	var err error
+	if f.live, err = client.New(config, client.Options{Scheme: s}); err != nil {
+		return nil, fmt.Errorf("client of the API server: %w", err)
+	}
+	ownName := func(n types.NamespacedName) cache.ByObject {
+		return cache.ByObject{
+			Namespaces: map[string]cache.Config{n.Namespace: {}},
+			Field:      fields.OneTermEqualSelector("metadata.name", n.Name),
+		}
+	}
+	noCopy := true
+	f.cache, err = cache.New(config, cache.Options{
+		Scheme:                       s,
+		DefaultUnsafeDisableDeepCopy: &noCopy,
+		ReaderFailOnMissingInformer:  true,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.Gateway{}: ownName(f.own),
+			&corev1.Secret{}:    ownName(f.secret),
+			&v1alpha1.Device{}: {
+				Field: fields.OneTermEqualSelector("status.gateway", f.key), Transform: stripDevice,
+			},
+			&v1alpha1.Instance{}: {
+				Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelGateway: f.key}), Transform: stripInstance,
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("caches of the API server: %w", err)
+	}
+	return f, nil
+}
+
+// stripDevice keeps what the gateway looks at. Ten thousand of these are in memory.
+func stripDevice(object any) (any, error) {
+	if d, ok := object.(*v1alpha1.Device); ok {
+		strip(d)
+		d.Labels = nil
+		d.Spec.Config = nil
+		d.Status = v1alpha1.DeviceStatus{Gateway: d.Status.Gateway, Connection: d.Status.Connection}
+	}
+	return object, nil
+}
+
+func stripInstance(object any) (any, error) {
+	if i, ok := object.(*v1alpha1.Instance); ok {
+		strip(i)
+		i.Labels = nil
+	}
+	return object, nil
+}
+
+func strip(object client.Object) {
+	object.SetManagedFields(nil)
+	object.SetAnnotations(nil)
+	object.SetOwnerReferences(nil)
+}
+
+// handlers are told about every change, with the key of what is concerned.
+type handlers struct {
+	device  func(types.NamespacedName) // a Device, or an Instance of it
+	gateway func()
+	secret  func()
+}
+
+// start runs the caches until ctx ends and returns when they are complete.
+func (f *fleet) start(ctx context.Context, h handlers) error {
+	if err := f.cache.IndexField(ctx, &v1alpha1.Device{}, indexKey, func(o client.Object) []string {
+		return o.(*v1alpha1.Device).Spec.Keys
+	}); err != nil {
+		return fmt.Errorf("index of keys: %w", err)
+	}
+	if err := f.cache.IndexField(ctx, &v1alpha1.Instance{}, indexDevice, func(o client.Object) []string {
+		return []string{o.(*v1alpha1.Instance).Spec.Device}
+	}); err != nil {
+		return fmt.Errorf("index of devices: %w", err)
+	}
+	watch := []struct {
+		object client.Object
+		handle func(client.Object)
+	}{
+		{&v1alpha1.Device{}, func(o client.Object) { h.device(client.ObjectKeyFromObject(o)) }},
+		{&v1alpha1.Instance{}, func(o client.Object) {
+			h.device(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Instance).Spec.Device})
+		}},
+		{&v1alpha1.Gateway{}, func(client.Object) { h.gateway() }},
+		{&corev1.Secret{}, func(client.Object) { h.secret() }},
+	}
+	for _, w := range watch {
+		informer, err := f.cache.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", w.object, err)
+		}
+		if _, err := informer.AddEventHandler(eachObject(w.handle)); err != nil {
+			return fmt.Errorf("watch %T: %w", w.object, err)
+		}
+	}
+	go func() { _ = f.cache.Start(ctx) }()
+	if !f.cache.WaitForCacheSync(ctx) {
+		return fmt.Errorf("caches were not complete: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func eachObject(handle func(client.Object)) toolscache.ResourceEventHandler {
+	one := func(o any) {
+		if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+			o = gone.Obj
+		}
+		if object, ok := o.(client.Object); ok {
+			handle(object)
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{AddFunc: one, UpdateFunc: func(_, o any) { one(o) }, DeleteFunc: one}
+}
+
+// device is a Device that is assigned to this gateway, or nil.
+func (f *fleet) device(ctx context.Context, key types.NamespacedName) *v1alpha1.Device {
+	d := &v1alpha1.Device{}
+	if err := f.cache.Get(ctx, key, d); err != nil || d.Status.Gateway != f.key || d.DeletionTimestamp != nil {
+		return nil
+	}
+	return d
+}
+
+// devices are all of them.
+func (f *fleet) devices(ctx context.Context) []v1alpha1.Device {
+	var list v1alpha1.DeviceList
+	if err := f.cache.List(ctx, &list); err != nil {
+		return nil
+	}
+	return list.Items
+}
+
+// deviceByKey is the assigned Device that a public key is pinned for, or nil. A key that two Devices claim admits
+// neither: which one it would be must not depend on the order of a list.
+func (f *fleet) deviceByKey(ctx context.Context, publicKey string) *v1alpha1.Device {
+	var list v1alpha1.DeviceList
+	if err := f.cache.List(ctx, &list, client.MatchingFields{indexKey: publicKey}); err != nil || len(list.Items) != 1 {
+		return nil
+	}
+	return &list.Items[0]
+}
+
+// instances of a device that should run, by name of the application.
+func (f *fleet) instances(ctx context.Context, device types.NamespacedName) ([]v1alpha1.Instance, error) {
+	var list v1alpha1.InstanceList
+	if err := f.cache.List(ctx, &list, client.InNamespace(device.Namespace), client.MatchingFields{indexDevice: device.Name}); err != nil {
+		return nil, fmt.Errorf("instances of %s: %w", device, err)
+	}
+	items := slices.DeleteFunc(list.Items, func(i v1alpha1.Instance) bool { return i.DeletionTimestamp != nil })
+	slices.SortFunc(items, func(a, b v1alpha1.Instance) int { return strings.Compare(a.Spec.Application, b.Spec.Application) })
+	return items, nil
+}
+
+// gateway is this gateway's own object, or nil.
+func (f *fleet) gateway(ctx context.Context) *v1alpha1.Gateway {
+	g := &v1alpha1.Gateway{}
+	if err := f.cache.Get(ctx, f.own, g); err != nil {
+		return nil
+	}
+	return g
+}
+
+// credentials are this gateway's own.
+func (f *fleet) credentials(ctx context.Context) (*pki.Credentials, error) {
+	secret := &corev1.Secret{}
+	if err := f.cache.Get(ctx, f.secret, secret); err != nil {
+		return nil, fmt.Errorf("secret %s: %w", f.secret, err)
+	}
+	credentials, err := pki.ParseCredentials(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("secret %s: %w", f.secret, err)
+	}
+	if want := pki.GatewayIdentity(f.own.Namespace, f.own.Name); credentials.Identity != want {
+		return nil, fmt.Errorf("secret %s: its certificate is of %s, wanted %s", f.secret, credentials.Identity, want)
+	}
+	return credentials, nil
+}
+
+// whereabouts is what the API server says about a device that is not in the cache.
+type whereabouts struct {
+	device   *v1alpha1.Device // nil: there is none
+	endpoint string           // of the gateway that it is assigned to, when that is another one
+}
+
+// locate asks the API server.
+func (f *fleet) locate(ctx context.Context, key types.NamespacedName) (whereabouts, error) {
+	device := &v1alpha1.Device{}
+	if err := f.live.Get(ctx, key, device); err != nil {
+		if apierrors.IsNotFound(err) {
+			return whereabouts{}, nil
+		}
+		return whereabouts{}, fmt.Errorf("device %s: %w", key, err)
+	}
+	if device.DeletionTimestamp != nil {
+		return whereabouts{}, nil
+	}
+	w := whereabouts{device: device}
+	namespace, name, ok := strings.Cut(device.Status.Gateway, ".")
+	if !ok || device.Status.Gateway == f.key {
+		return w, nil
+	}
+	other := &v1alpha1.Gateway{}
+	if err := f.live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, other); err != nil {
+		if apierrors.IsNotFound(err) {
+			return w, nil
+		}
+		return w, fmt.Errorf("gateway %s: %w", device.Status.Gateway, err)
+	}
+	if len(other.Status.Endpoints) > 0 {
+		w.endpoint = other.Status.Endpoints[0]
+	}
+	return w, nil
+}
+
+// removed reports whether an application really is to be removed from a device. An Instance that is not in the cache
+// may only not be labelled for this gateway yet; its device must not stop the app for that.
+func (f *fleet) removed(ctx context.Context, device types.NamespacedName, application string) (bool, error) {
+	instance := &v1alpha1.Instance{}
+	key := types.NamespacedName{Namespace: device.Namespace, Name: v1alpha1.InstanceName(application, device.Name)}
+	err := f.live.Get(ctx, key, instance)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("instance %s: %w", key, err)
+	}
+	return instance.DeletionTimestamp != nil, nil
+}
+
+// complete reports whether the cached instances of a device are all that there are.
+func (f *fleet) complete(ctx context.Context, device types.NamespacedName, cached []v1alpha1.Instance) (bool, error) {
+	var list v1alpha1.InstanceList
+	if err := f.live.List(ctx, &list, client.InNamespace(device.Namespace), client.MatchingLabels{v1alpha1.LabelDevice: device.Name}); err != nil {
+		return false, fmt.Errorf("instances of %s: %w", device, err)
+	}
+	for i := range list.Items {
+		name := list.Items[i].Name
+		if list.Items[i].DeletionTimestamp == nil && !slices.ContainsFunc(cached, func(c v1alpha1.Instance) bool { return c.Name == name }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
