@@ -13,6 +13,8 @@
 // an in-memory copy of just the files that the kustomization names, with rewritten kustomization files, so that it
 // can neither leave the tree nor reach a network, a plugin or a command.
 //
+// A module is judged by the firmware's own runtime (devices/wasmcheck).
+//
 // Each object is judged by itself: is the kind accepted, do metadata, schema and CEL rules hold, as the API server
 // would say (the same code). Then all together: duplicates, keys, references, selectors, modules and memory.
 //

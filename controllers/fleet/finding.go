@@ -160,20 +160,27 @@ func moreErrors(n int) string {
 
 // Text writes a finding in one line, without its severity and reason: "file:line:column: object: message".
 func Text(f v1alpha1.Finding) string {
-	var b strings.Builder
-	if f.File != "" {
-		b.WriteString(f.File)
-		if f.Line > 0 {
-			fmt.Fprintf(&b, ":%d", f.Line)
-			if f.Column > 0 {
-				fmt.Fprintf(&b, ":%d", f.Column)
-			}
-		}
-		b.WriteString(": ")
+	if where := Where(f); where != "" {
+		return where + ": " + What(f)
 	}
-	if f.Object != "" {
-		b.WriteString(f.Object + ": ")
+	return What(f)
+}
+
+// Where is the place of a finding as far as it is known: "file:line:column".
+func Where(f v1alpha1.Finding) string {
+	switch {
+	case f.File == "" || f.Line == 0:
+		return f.File
+	case f.Column == 0:
+		return fmt.Sprintf("%s:%d", f.File, f.Line)
 	}
-	b.WriteString(f.Message)
-	return b.String()
+	return fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column)
+}
+
+// What is the object and the message of a finding: "object: message".
+func What(f v1alpha1.Finding) string {
+	if f.Object == "" {
+		return f.Message
+	}
+	return f.Object + ": " + f.Message
 }

@@ -48,8 +48,6 @@ type Options struct {
 	Root string
 	// Cache of earlier judgements of the same repository; may be nil.
 	Cache *Cache
-	// Checker of modules; nil means one for the whole process, with the firmware's runtime.
-	Checker ModuleChecker
 	// Previous is the fleet that the commit would replace: fields that cannot change are compared with it. It may be
 	// nil.
 	Previous *Fleet

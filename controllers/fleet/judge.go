@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/devices/wasmcheck"
 )
 
 // judgement is one run of Judge.
@@ -17,6 +18,7 @@ type judgement struct {
 	ctx      context.Context
 	opts     Options
 	cache    *Cache
+	checker  *wasmcheck.Checker
 	loader   *loader
 	findings []v1alpha1.Finding
 	objects  []*judged // in the order of Fleet.Objects, without duplicates
@@ -27,12 +29,9 @@ func newJudgement(ctx context.Context, tree Tree, opts Options) (*judgement, err
 	if opts.Cache == nil {
 		opts.Cache = NewCache()
 	}
-	if opts.Checker == nil {
-		checker, err := runtimeChecker()
-		if err != nil {
-			return nil, err
-		}
-		opts.Checker = checker
+	checker, err := runtimeChecker()
+	if err != nil {
+		return nil, err
 	}
 	opts.Root = path.Clean(opts.Root)
 	if escapes(opts.Root) {
@@ -40,7 +39,7 @@ func newJudgement(ctx context.Context, tree Tree, opts Options) (*judgement, err
 	}
 	opts.Cache.mu.Lock()
 	j := &judgement{
-		ctx: ctx, opts: opts, cache: opts.Cache,
+		ctx: ctx, opts: opts, cache: opts.Cache, checker: checker,
 		loader: newLoader(ctx, tree, opts.Cache),
 		fleet:  &Fleet{tree: tree, Modules: map[string]*Module{}},
 	}

@@ -11,18 +11,12 @@ import (
 	"strings"
 	"sync"
 
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/devices/hostapi"
 	"wasmbed.dev/devices/wasmcheck"
 )
 
-// ModuleChecker tells what a WebAssembly module is, without running it. It is the board's own judgement.
-type ModuleChecker interface {
-	// Inspect returns what the module imports, exports and needs.
-	Inspect(ctx context.Context, module []byte) (wasmcheck.Info, error)
-	// RAM returns what it takes of a device's memory.
-	RAM(ctx context.Context, module []byte, limits wasmcheck.Limits) (wasmcheck.RAM, error)
-}
-
-// runtimeChecker is the checker of all judgements that name none; it lasts as long as the program.
+// runtimeChecker is the firmware's runtime for all judgements; it lasts as long as the program.
 var runtimeChecker = sync.OnceValues(func() (*wasmcheck.Checker, error) {
 	return wasmcheck.New(context.Background())
 })
@@ -40,7 +34,7 @@ type moduleResult struct {
 }
 
 // checkModule reads and checks a module file. The error is about the storage, never about the module.
-func checkModule(ctx context.Context, tree Tree, p place, checker ModuleChecker) (*moduleResult, error) {
+func checkModule(ctx context.Context, tree Tree, p place, checker *wasmcheck.Checker) (*moduleResult, error) {
 	content, err := tree.ReadFile(p.path, MaxModuleBytes)
 	if err != nil {
 		return nil, err
@@ -61,3 +55,37 @@ func checkModule(ctx context.Context, tree Tree, p place, checker ModuleChecker)
 	}
 	return r, nil
 }
+
+// trial asks the runtime what a module takes of a device under the limits of an Application, and whether it can be
+// started there: whether its data lies within its memory.
+func trial(ctx context.Context, checker *wasmcheck.Checker, module []byte, limits v1alpha1.AppLimits) (int64, error) {
+	program, err := checker.Program(ctx, module)
+	if err != nil {
+		return 0, err
+	}
+	defer program.Close(ctx)
+	given := wasmcheck.Limits{Memory: uint32(*limits.Memory), Stack: uint32(*limits.Stack)}
+	ram, err := program.RAM(ctx, given)
+	if err != nil {
+		return 0, err
+	}
+	instance, err := program.Instantiate(ctx, wasmcheck.Config{Limits: given, Functions: hostFunctions})
+	if err != nil {
+		return 0, err
+	}
+	instance.Close()
+	return int64(ram.Total()), nil
+}
+
+// hostFunctions are all that boards offer. Nothing calls them.
+var hostFunctions = func() []wasmcheck.HostFunction {
+	var out []wasmcheck.HostFunction
+	for _, f := range hostapi.Functions() {
+		signature := strings.ReplaceAll(f.Signature(), " ", "")
+		if len(f.Results) == 0 {
+			signature += "->()"
+		}
+		out = append(out, wasmcheck.HostFunction{Module: f.Module, Name: f.Name, Signature: signature})
+	}
+	return out
+}()

@@ -73,7 +73,7 @@ func (j *judgement) module(o *judged, byPath map[string]*moduleResult) (*moduleR
 	if r, ok := j.cache.modules[at.hash]; ok && at.hash != plumbing.ZeroHash {
 		return r, at, nil
 	}
-	r, err := checkModule(j.ctx, j.loader.view.tree, at, j.opts.Checker)
+	r, err := checkModule(j.ctx, j.loader.view.tree, at, j.checker)
 	if err != nil {
 		return nil, at, j.moduleProblem(o, name, err)
 	}
@@ -123,23 +123,27 @@ func (j *judgement) pin(o *judged, m *Module, at place) (pinned, error) {
 	return pinned{module: m, object: object, ram: ram, findings: c.findings}, nil
 }
 
-// ram asks the runtime what the app takes of a device.
+// ram asks the runtime what the app takes of a device. It is 0 when the module cannot be started, for which there is
+// a finding.
 func (j *judgement) ram(c *appCheck, at place) (int64, error) {
+	if len(c.findings) > 0 {
+		return 0, nil
+	}
 	content, err := j.loader.view.tree.ReadFile(at.path, MaxModuleBytes)
 	if err != nil {
 		return 0, fmt.Errorf("read module %s: %w", at.path, err)
 	}
-	limits := c.app.Spec.Limits
-	ram, err := j.opts.Checker.RAM(j.ctx, content, wasmcheck.Limits{Memory: uint32(*limits.Memory), Stack: uint32(*limits.Stack)})
+	ram, err := trial(j.ctx, j.checker, content, c.app.Spec.Limits)
 	var refused *wasmcheck.Error
 	switch {
+	case errors.As(err, &refused) && refused.Code == wasmcheck.ErrSegment:
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module's data does not lie within spec.limits.memory of %d bytes: raise the limit (`wasmbed build` says what the module uses)", *c.app.Spec.Limits.Memory)
 	case errors.As(err, &refused):
-		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits", "no board can give the module what spec.limits asks for: %v", refused)
-		return 0, nil
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits", "the module cannot be started within spec.limits: %v", refused)
 	case err != nil:
 		return 0, fmt.Errorf("check module %s: %w", at.path, err)
 	}
-	return int64(ram.Total()), nil
+	return ram, nil
 }
 
 // withModule returns the Application with its module's digest and size.
@@ -186,9 +190,18 @@ func (c *appCheck) check() {
 	}
 	c.imports()
 	c.entries()
-	if limit := uint64(*spec.Limits.Memory); info.HasMemory && info.MemoryMin > limit {
-		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module needs %d bytes of linear memory at the start and spec.limits.memory is %d: raise the limit, or build the module with `wasmbed build`, which trims its memory to what it uses", info.MemoryMin, limit)
+	if limit := uint64(*spec.Limits.Memory); limit < leastMemory(info) {
+		c.report(v1alpha1.ReasonMemoryExceeded, "spec.limits.memory", "the module needs at least %d bytes of linear memory and spec.limits.memory is %d: raise the limit, or build the module with less", leastMemory(info), limit)
 	}
+}
+
+// leastMemory is the least linear memory that the module can mean. What it declares is rounded up to whole pages, and
+// boards give it only as much as the limit says.
+func leastMemory(info *wasmcheck.Info) uint64 {
+	if !info.HasMemory || info.MemoryMin == 0 {
+		return 0
+	}
+	return info.MemoryMin - uint64(info.PageSize) + 1
 }
 
 // maxNamed is how many imports one message names.

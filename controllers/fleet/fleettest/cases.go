@@ -434,8 +434,18 @@ var moduleCases = []Case{
 		Want: Want{Reason: v1alpha1.ReasonPermissionMissing, File: blink, Line: 9, Object: blinkObject, Message: "needs permission gpio"}},
 	{Name: "no permissions at all", Change: replace(report, "  permissions: [log]\n", ""),
 		Want: Want{Reason: v1alpha1.ReasonPermissionMissing, File: report, Line: 6, Object: reportObject, Message: "needs permission log"}},
-	{Name: "a module with more memory than its limit", Change: replace(report, "memory: 65536", "memory: 32768"),
-		Want: Want{Reason: v1alpha1.ReasonMemoryExceeded, File: report, Line: 10, Object: reportObject, Message: "65536 bytes of linear memory at the start and spec.limits.memory is 32768"}},
+	{Name: "a module with more memory than its limit", Change: func(t Tree) { t.Set("apps/report.wasm", Module{Pages: 2}.Bytes()) },
+		Want: Want{Reason: v1alpha1.ReasonMemoryExceeded, File: report, Line: 10, Object: reportObject, Message: "at least 65537 bytes of linear memory and spec.limits.memory is 65536"}},
+	{Name: "a module with more bytes of memory than its limit", Change: both(replace(report, "memory: 65536", "memory: 299"), func(t Tree) {
+		t.Set("apps/report.wasm", Module{Pages: 300, OneByte: true}.Bytes())
+	}),
+		Want: Want{Reason: v1alpha1.ReasonMemoryExceeded, File: report, Line: 10, Object: reportObject, Message: "at least 300 bytes of linear memory and spec.limits.memory is 299"}},
+	{Name: "a module with memory and a limit of none", Change: replace(report, "memory: 65536", "memory: 0"),
+		Want: Want{Reason: v1alpha1.ReasonMemoryExceeded, File: report, Line: 10, Object: reportObject, Message: "at least 1 bytes"}},
+	{Name: "a module with data beyond its limit", Change: both(replace(report, "memory: 65536", "memory: 4096"), func(t Tree) {
+		t.Set("apps/report.wasm", Module{Pages: 1, Data: 4090}.Bytes())
+	}),
+		Want: Want{Reason: v1alpha1.ReasonMemoryExceeded, File: report, Line: 10, Object: reportObject, Message: "data does not lie within spec.limits.memory of 4096 bytes"}},
 	{Name: "a wrong digest", Change: replace(blink, "path: apps/blink.wasm", "path: apps/blink.wasm, digest: 'sha256:"+strings.Repeat("0", 64)+"'"),
 		Want: Want{Reason: v1alpha1.ReasonDigestMismatch, File: blink, Line: 7, Object: blinkObject, Message: "is not that of the file"}},
 }
@@ -469,5 +479,8 @@ var goodCases = []Case{
 		t.Set("apps/report.wasm", Module{Imports: []string{"wasmbed_log"}, Pages: 300, OneByte: true}.Bytes())
 		t.Replace(report, "memory: 65536", "memory: 300")
 	}},
+	{Name: "a limit within the page that a module declares", Change: both(replace(report, "memory: 65536", "memory: 4096"), func(t Tree) {
+		t.Set("apps/report.wasm", Module{Pages: 1, Data: 4080}.Bytes())
+	})},
 	{Name: "a submodule that nothing names", Change: func(t Tree) { t["vendor/x"] = File{Submodule: true} }},
 }

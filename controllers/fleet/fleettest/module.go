@@ -15,6 +15,8 @@ type Module struct {
 	// Pages of linear memory; 0: no memory. OneByte makes them pages of one byte.
 	Pages   uint32
 	OneByte bool
+	// Data is where in memory ten bytes of data begin; 0: there are none.
+	Data uint32
 	// NoRun leaves the export out that devices start.
 	NoRun bool
 	// Padding adds bytes in a section that says nothing.
@@ -65,6 +67,10 @@ func (m Module) Bytes() string {
 		out = section(out, 7, uleb(append(text(nil, hostapi.EntryRun), 0), uint32(functions)))
 	}
 	out = section(out, 10, []byte{2, 0, 0x0b})
+	if m.Data > 0 { // i32.const in signed LEB128: one more byte keeps it positive
+		segment := append([]byte{0, 0x41}, byte(m.Data)|0x80, byte(m.Data>>7)|0x80, byte(m.Data>>14)|0x80, byte(m.Data>>21)&0x3f, 0x0b)
+		out = section(out, 11, text(segment, "0123456789"))
+	}
 	if m.Padding > 0 {
 		body := append(text(nil, "padding"), make([]byte, m.Padding)...)
 		out = append(uleb(append(out, 0), uint32(len(body))), body...)
