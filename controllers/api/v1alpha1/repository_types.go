@@ -40,11 +40,11 @@ type RepositorySpec struct {
 	// +optional
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5s')",message="interval is at least 5s"
-	Interval metav1.Duration `json:"interval,omitempty"`
+	Interval metav1.Duration `json:"interval,omitzero"`
 	// Timeout of one fetch.
 	// +optional
 	// +kubebuilder:default="60s"
-	Timeout metav1.Duration `json:"timeout,omitempty"`
+	Timeout metav1.Duration `json:"timeout,omitzero"`
 	// SecretRef names a Secret in the Repository's namespace: keys `username` and `password` (a token) for https,
 	// `identity` (a private key) and `known_hosts` for ssh, `ca.crt` for a private certificate authority.
 	// +optional
