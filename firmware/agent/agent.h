@@ -2,6 +2,7 @@
 #ifndef AGENT_H
 #define AGENT_H
 
+// Version and commit of this firmware, as Hello tells them.
 extern const char agent_version[];
 
 #endif

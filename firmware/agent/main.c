@@ -1,31 +1,115 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The agent: one cooperative loop over the board, the apps and the session.
 #include <stdio.h>
 #include <string.h>
+
 #include "agent.h"
+#include "apps.h"
+#include "log.h"
 #include "port.h"
+#include "provision.h"
+#include "session.h"
+#include "store.h"
 #include "tls.h"
-static char line[160];
-#define P(...) port_console_write(line, (size_t)snprintf(line, sizeof line, __VA_ARGS__))
-static struct provision prov;
-static void wait(uint64_t max){ uint64_t next=port_poll(); port_watchdog_feed(); uint64_t m=port_now_us()+max; port_sleep_until(next<m?next:m);}
-static void good(void*a){ *(volatile int*)a=7; }
-static void bad(void*a){ (void)a; *(volatile int*)&prov=7; }
-static void over(void*a){ volatile char b[512]; b[0]=1; if(a) over((void*)b); (void)a;}
+
+static struct provision provision;
+
+static void tell_start(bool found)
+{
+	const struct port_crash *c = port_last_crash();
+	log_line(LOG_INFO, "%s (%s), firmware %s, start %lu%s", port_info()->board, port_info()->core, agent_version,
+	         (unsigned long)store_root.boots, found ? "" : ", empty store");
+	if (c != NULL) {
+		log_line(LOG_ERROR, "last run ended by %s at 0x%lx after %lu ms", c->text, (unsigned long)c->pc,
+		         (unsigned long)c->uptime_ms);
+	}
+}
+
+// Identity and session; without a usable blob the apps run and nothing connects.
+static void start_session(void)
+{
+	size_t len = 0;
+	const uint8_t *blob = port_provision(&len);
+	if (provision_parse(&provision, blob, len) != 0) {
+		log_line(LOG_ERROR, "not provisioned: stays offline");
+		return;
+	}
+	int rc = tls_start(&provision, store_root.boots);
+	if (rc != TLS_OK) {
+		log_line(LOG_ERROR, "identity cannot be used (%d, -0x%x): stays offline", rc, (unsigned)-tls_detail());
+		return;
+	}
+	log_line(LOG_INFO, "device %.*s", (int)provision.name.len, (const char *)provision.name.data);
+	session_start(&provision);
+}
+
+static void say(const char *text)
+{
+	port_console_write(text, strlen(text));
+}
+
+static void tell_status(void)
+{
+	char text[96];
+	snprintf(text, sizeof text, "session %s, generation %lu, app memory free %lu, storage free %lu\r\n",
+	         session_up() ? "up" : "down", (unsigned long)store_root.generation, (unsigned long)apps_memory_free(),
+	         (unsigned long)store_free());
+	say(text);
+}
+
+// Commands for whoever holds the board in his hands.
+static void command(const char *line)
+{
+	if (strcmp(line, "status") == 0) {
+		tell_status();
+	} else if (strcmp(line, "reboot") == 0) {
+		port_reset();
+	} else if (strcmp(line, "hang") == 0) {
+		for (;;) {
+		}
+	} else if (strcmp(line, "panic") == 0) {
+		port_panic("asked for at the console");
+	} else if (line[0] != 0) {
+		say("commands: status, reboot, hang (the watchdog resets), panic\r\n");
+	}
+}
+
+static void poll_console(void)
+{
+	static char line[32];
+	static size_t len;
+	char c;
+	while (port_console_read(&c, 1) == 1) {
+		if (c == '\r' || c == '\n') {
+			line[len] = 0;
+			len = 0;
+			command(line);
+		} else if (len < sizeof line - 1) {
+			line[len++] = c;
+		}
+	}
+}
+
 int main(void)
 {
 	port_start();
-	P("%s %s %s\r\n", port_info()->board, port_info()->core, agent_version);
-	const struct port_crash*c=port_last_crash(); if(c) P("last: %s pc %lx cause %lu\r\n", c->text,(unsigned long)c->pc,(unsigned long)c->cause);
-	const struct port_arena*ar=port_arena();
-	P("good %d %d\r\n", port_sandbox_run(good, ar->base, ar->base, ar->block_size), *(int*)ar->base);
-	P("bad %d pc %lx addr %lx\r\n", port_sandbox_run(bad, ar->base, ar->base, ar->block_size), port_sandbox_fault()->pc, port_sandbox_fault()->fault_address);
-	P("good2 %d\r\n", port_sandbox_run(good, ar->base+ar->block_size, ar->base, ar->block_size));
-	P("good3 %d\r\n", port_sandbox_run(good, ar->base+ar->block_size, ar->base+ar->block_size, ar->block_size));
-	P("over %d %s\r\n", port_sandbox_run(over, ar->base, ar->base, ar->block_size), port_sandbox_fault()->text);
-	int32_t t=0; int n=port_sensor_count(); int r=port_sensor_read(0,0,&t);
-	P("sensors %d r %d t %ld stack %lu\r\n", n, r, (long)t, (unsigned long)port_stack_high_water());
-	size_t len; const uint8_t*b=port_provision(&len);
-	if(!b||provision_parse(&prov,b,len)) { P("no blob\r\n"); while(!port_net_up()) wait(1000000); P("net up %lu us slept %lu\r\n",(unsigned long)port_now_us(),(unsigned long)port_slept_us()); }
-	else { int rc=tls_start(&prov,1); P("tls_start %d detail %x\r\n", rc, tls_detail()); }
-	for(;;) { char k; if(port_console_read(&k,1)) { if(k=='w') for(;;); if(k=='p') port_panic("test"); if(k=='r') port_reset(); if(k=='f') *(volatile int*)0xf0000000=1; P("%c",k);} wait(1000000000ull);}
+	bool found = store_start();
+	store_root.boots++;
+	if (store_commit() != STORE_OK) { // before anything is drawn from the random generator
+		port_panic("the store cannot be written");
+	}
+	tell_start(found);
+	apps_start();
+	start_session();
+	for (;;) {
+		port_watchdog_feed();
+		uint64_t wake = port_poll();
+		poll_console();
+		uint64_t apps = apps_poll();
+		uint64_t session = session_poll();
+		wake = apps < wake ? apps : wake;
+		wake = session < wake ? session : wake;
+		port_sleep_until(wake);
+	}
 }

@@ -125,6 +125,17 @@ static int load_certificates(mbedtls_x509_crt *chain, const struct span *list, u
 	return TLS_OK;
 }
 
+// Called for each certificate of the gateway's chain: a handshake that resumes has none.
+static int on_certificate(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+	(void)ctx;
+	(void)crt;
+	(void)depth;
+	(void)flags;
+	tls.resumed = false;
+	return 0;
+}
+
 static int configure(void)
 {
 	static const int suites[] = {MBEDTLS_TLS1_3_AES_128_GCM_SHA256, 0};
@@ -141,6 +152,7 @@ static int configure(void)
 	mbedtls_ssl_conf_ciphersuites(&tls.config, suites);
 	mbedtls_ssl_conf_groups(&tls.config, groups);
 	mbedtls_ssl_conf_authmode(&tls.config, MBEDTLS_SSL_VERIFY_REQUIRED);
+	mbedtls_ssl_conf_verify(&tls.config, on_certificate, NULL);
 	mbedtls_ssl_conf_ca_chain(&tls.config, &tls.ca, NULL);
 	mbedtls_ssl_conf_tls13_key_exchange_modes(&tls.config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
 	                                                           MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
@@ -215,7 +227,8 @@ int tls_open(void)
 	tls_close();
 	mbedtls_ssl_init(&tls.ssl);
 	tls.open = true;
-	tls.resumed = false;
+	tls.resumed = true;
+	tls.detail = 0;
 	int rc = mbedtls_ssl_setup(&tls.ssl, &tls.config);
 	if (rc == 0) {
 		rc = mbedtls_ssl_set_hostname(&tls.ssl, tls.server_name);
@@ -285,6 +298,18 @@ void tls_forget(void)
 	mbedtls_ssl_session_free(&tls.session);
 	mbedtls_ssl_session_init(&tls.session);
 	tls.have_session = false;
+}
+
+int tls_resumed(void)
+{
+	return tls.resumed;
+}
+
+void digest_of(const void *data, size_t len, uint8_t out[32])
+{
+	if (mbedtls_sha256(data, len, out, 0) != 0) {
+		memset(out, 0, 32);
+	}
 }
 
 int tls_detail(void)

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The host functions of devices/hostapi. Each is called from within the sandbox, lifts it
+// for its own work and takes every argument for hostile: slots and all that pointers lead
+// to come from the app.
+#include <string.h>
+
+#include "log.h"
+#include "port.h"
+#include "runner.h"
+
+typedef struct wasm_instance instance;
+typedef enum wasm_host_result result;
+
+static result give(uint32_t *slots, int32_t value)
+{
+	slots[0] = (uint32_t)value;
+	return WASM_HOST_OK;
+}
+
+// A text that ends with a zero byte, of at most cap bytes with it; NULL when there is none.
+static const char *text_at(instance *i, uint32_t address, uint32_t cap, uint32_t *len)
+{
+	uint32_t size = wasm_memory_size(i);
+	if (address >= size) {
+		return NULL;
+	}
+	uint32_t most = size - address < cap ? size - address : cap;
+	const char *text = wasm_memory_at(i, address, most);
+	const char *end = text == NULL ? NULL : memchr(text, 0, most);
+	if (end == NULL) {
+		return NULL;
+	}
+	*len = (uint32_t)(end - text);
+	return text;
+}
+
+// ---------------------------------------------------------------- base
+
+static result do_ocre_sleep(struct runner *r, instance *i, uint32_t *slots)
+{
+	int32_t ms = (int32_t)slots[0];
+	(void)i;
+	if (ms < 0) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	r->wake_us = port_now_us() + (uint64_t)ms * 1000;
+	r->sleeping = true;
+	return WASM_HOST_WAIT;
+}
+
+static result do_ocre_get_event(struct runner *r, instance *i, uint32_t *slots)
+{
+	void *to[6];
+	for (int k = 0; k < 6; k++) {
+		to[k] = slots[k] == 0 ? NULL : wasm_memory_at(i, slots[k], 4);
+		if (slots[k] != 0 && to[k] == NULL) {
+			return give(slots, HOSTAPI_INVALID);
+		}
+	}
+	if (r->event_tail == r->event_head) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	struct runner_event e = r->events[r->event_tail % HOSTAPI_MAX_EVENTS];
+	int32_t values[6] = {e.type, e.id, e.port, e.state, 0, 0};
+	r->event_tail++;
+	for (int k = 0; k < 6; k++) {
+		if (to[k] != NULL) {
+			memcpy(to[k], &values[k], 4);
+		}
+	}
+	return give(slots, HOSTAPI_OK);
+}
+
+static const char *callback_signature(uint32_t type)
+{
+	switch (type) {
+#define CALLBACK(name, event, signature) \
+	case event: \
+		return signature;
+		HOSTAPI_CALLBACKS(CALLBACK)
+#undef CALLBACK
+	default:
+		return NULL;
+	}
+}
+
+static result do_ocre_register_dispatcher(struct runner *r, instance *i, uint32_t *slots)
+{
+	char name[65], signature[16];
+	uint32_t len;
+	const char *want = callback_signature(slots[0]);
+	const char *text = text_at(i, slots[1], sizeof name, &len);
+	if (want == NULL || text == NULL) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	memcpy(name, text, len);
+	name[len] = 0;
+	int32_t f = wasm_find_function(r->module, name);
+	if (f < 0 || wasm_signature(r->module, (uint32_t)f, signature, sizeof signature) >= sizeof signature ||
+	    strcmp(signature, want) != 0) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	r->dispatchers[slots[0]] = f;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_wasmbed_config_get(struct runner *r, instance *i, uint32_t *slots)
+{
+	const void *key = wasm_memory_at(i, slots[0], slots[1]);
+	void *buffer = wasm_memory_at(i, slots[2], slots[3]);
+	struct proto_span k, v;
+	uint32_t cursor = 0;
+	if (key == NULL || buffer == NULL) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	while (proto_next_pair(r->config, &cursor, &k, &v)) {
+		if (k.len == slots[1] && memcmp(k.data, key, k.len) == 0) {
+			memcpy(buffer, v.data, v.len < slots[3] ? v.len : slots[3]);
+			return give(slots, (int32_t)v.len);
+		}
+	}
+	return give(slots, HOSTAPI_NOT_FOUND);
+}
+
+// Order of map keys: shorter ones first.
+static int compare_names(const struct runner_metric *m, const char *name, uint32_t len)
+{
+	return m->len != len ? (m->len > len) - (m->len < len) : memcmp(m->name, name, len);
+}
+
+static result do_wasmbed_metric_set(struct runner *r, instance *i, uint32_t *slots)
+{
+	uint32_t len = slots[1], at = 0;
+	const char *name = wasm_memory_at(i, slots[0], len);
+	if (name == NULL || len == 0 || len > HOSTAPI_MAX_METRIC_NAME) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	for (uint32_t k = 0; k < len; k++) {
+		if (name[k] < 0x20 || name[k] > 0x7E) {
+			return give(slots, HOSTAPI_INVALID);
+		}
+	}
+	while (at < r->metric_count && compare_names(&r->metrics[at], name, len) < 0) {
+		at++;
+	}
+	if (at == r->metric_count || compare_names(&r->metrics[at], name, len) != 0) {
+		if (r->metric_count == HOSTAPI_MAX_METRICS) {
+			return give(slots, HOSTAPI_NO_MEMORY);
+		}
+		memmove(&r->metrics[at + 1], &r->metrics[at], (r->metric_count - at) * sizeof r->metrics[0]);
+		r->metric_count++;
+		r->metrics[at].len = (uint8_t)len;
+		memcpy(r->metrics[at].name, name, len);
+	}
+	r->metrics[at].value = (int32_t)slots[2];
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_wasmbed_log(struct runner *r, instance *i, uint32_t *slots)
+{
+	const uint8_t *text = wasm_memory_at(i, slots[1], slots[2]);
+	if (slots[0] > HOSTAPI_LOG_ERROR || text == NULL) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	log_app((enum log_level)slots[0], r->name, text, slots[2] < HOSTAPI_MAX_LOG_LINE ? slots[2] : HOSTAPI_MAX_LOG_LINE);
+	return give(slots, HOSTAPI_OK);
+}
+
+// ---------------------------------------------------------------- timers
+
+static struct runner_timer *timer_at(struct runner *r, uint32_t id)
+{
+	return id >= 1 && id <= HOSTAPI_MAX_TIMERS && r->timers[id - 1].exists ? &r->timers[id - 1] : NULL;
+}
+
+static result do_ocre_timer_create(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)i;
+	if (slots[0] < 1 || slots[0] > HOSTAPI_MAX_TIMERS) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	if (timer_at(r, slots[0]) != NULL) {
+		return give(slots, HOSTAPI_BUSY);
+	}
+	r->timers[slots[0] - 1] = (struct runner_timer){.exists = true};
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_timer_start(struct runner *r, instance *i, uint32_t *slots)
+{
+	struct runner_timer *t = timer_at(r, slots[0]);
+	int32_t ms = (int32_t)slots[1];
+	(void)i;
+	if (ms < 1) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	if (t == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	t->due_us = port_now_us() + (uint64_t)ms * 1000;
+	t->period_us = slots[2] != 0 ? (uint64_t)ms * 1000 : 0;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_timer_stop(struct runner *r, instance *i, uint32_t *slots)
+{
+	struct runner_timer *t = timer_at(r, slots[0]);
+	(void)i;
+	if (t == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	t->due_us = 0;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_timer_delete(struct runner *r, instance *i, uint32_t *slots)
+{
+	struct runner_timer *t = timer_at(r, slots[0]);
+	(void)i;
+	if (t == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	memset(t, 0, sizeof *t);
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_timer_get_remaining(struct runner *r, instance *i, uint32_t *slots)
+{
+	const struct runner_timer *t = timer_at(r, slots[0]);
+	uint64_t now = port_now_us();
+	(void)i;
+	if (t == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	return give(slots, t->due_us > now ? (int32_t)((t->due_us - now) / 1000) : 0);
+}
+
+// ---------------------------------------------------------------- pins
+
+static result pin_result(uint32_t *slots, int rc)
+{
+	return give(slots, rc >= 0 ? rc : HOSTAPI_INVALID);
+}
+
+static int toggle(uint32_t port, uint32_t pin)
+{
+	int level = port_gpio_get(port, pin);
+	return level < 0 ? level : port_gpio_set(port, pin, !level);
+}
+
+static int named(instance *i, uint32_t address, uint32_t *port, uint32_t *pin)
+{
+	uint32_t len;
+	const char *name = text_at(i, address, 16, &len);
+	return name == NULL ? PORT_EINVAL : port_gpio_named(name, len, port, pin);
+}
+
+static int configure(uint32_t port, uint32_t pin, uint32_t direction)
+{
+	return direction > 1 ? PORT_EINVAL : port_gpio_configure(port, pin, (enum port_direction)direction);
+}
+
+static result do_ocre_gpio_init(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_gpio_configure(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return pin_result(slots, configure(slots[0], slots[1], slots[2]));
+}
+
+static result do_ocre_gpio_pin_set(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return pin_result(slots, port_gpio_set(slots[0], slots[1], slots[2] != 0));
+}
+
+static result do_ocre_gpio_pin_get(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return pin_result(slots, port_gpio_get(slots[0], slots[1]));
+}
+
+static result do_ocre_gpio_pin_toggle(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return pin_result(slots, toggle(slots[0], slots[1]));
+}
+
+static struct runner_watch *watch_at(struct runner *r, uint32_t port, uint32_t pin)
+{
+	for (int k = 0; k < HOSTAPI_MAX_GPIO_CALLBACKS; k++) {
+		struct runner_watch *w = &r->watches[k];
+		if (w->used && w->port == port && w->pin == pin) {
+			return w;
+		}
+	}
+	return NULL;
+}
+
+static result do_ocre_gpio_register_callback(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)i;
+	if (port_gpio_configure(slots[0], slots[1], PORT_IN) != PORT_OK) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	if (watch_at(r, slots[0], slots[1]) != NULL) {
+		return give(slots, HOSTAPI_OK);
+	}
+	for (int k = 0; k < HOSTAPI_MAX_GPIO_CALLBACKS; k++) {
+		struct runner_watch *w = &r->watches[k];
+		if (!w->used) {
+			int level = port_gpio_get(slots[0], slots[1]);
+			*w = (struct runner_watch){1, (uint8_t)slots[0], (uint8_t)slots[1], (uint8_t)(level > 0)};
+			return give(slots, HOSTAPI_OK);
+		}
+	}
+	return give(slots, HOSTAPI_NO_MEMORY);
+}
+
+static result do_ocre_gpio_unregister_callback(struct runner *r, instance *i, uint32_t *slots)
+{
+	struct runner_watch *w = watch_at(r, slots[0], slots[1]);
+	(void)i;
+	if (w == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	w->used = 0;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_gpio_configure_by_name(struct runner *r, instance *i, uint32_t *slots)
+{
+	uint32_t port, pin;
+	(void)r;
+	int rc = named(i, slots[0], &port, &pin);
+	return pin_result(slots, rc < 0 ? rc : configure(port, pin, slots[1]));
+}
+
+static result do_ocre_gpio_set_by_name(struct runner *r, instance *i, uint32_t *slots)
+{
+	uint32_t port, pin;
+	(void)r;
+	int rc = named(i, slots[0], &port, &pin);
+	return pin_result(slots, rc < 0 ? rc : port_gpio_set(port, pin, slots[1] != 0));
+}
+
+static result do_ocre_gpio_get_by_name(struct runner *r, instance *i, uint32_t *slots)
+{
+	uint32_t port, pin;
+	(void)r;
+	int rc = named(i, slots[0], &port, &pin);
+	return pin_result(slots, rc < 0 ? rc : port_gpio_get(port, pin));
+}
+
+static result do_ocre_gpio_toggle_by_name(struct runner *r, instance *i, uint32_t *slots)
+{
+	uint32_t port, pin;
+	(void)r;
+	int rc = named(i, slots[0], &port, &pin);
+	return pin_result(slots, rc < 0 ? rc : toggle(port, pin));
+}
+
+// ---------------------------------------------------------------- sensors
+
+static bool is_sensor(uint32_t handle)
+{
+	return handle < (uint32_t)port_sensor_count();
+}
+
+static result do_ocre_sensors_init(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_sensors_discover(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, port_sensor_count());
+}
+
+static result do_ocre_sensors_get_handle(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, is_sensor(slots[0]) ? (int32_t)slots[0] : HOSTAPI_NOT_FOUND);
+}
+
+static result do_ocre_sensors_open(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)i;
+	if (!is_sensor(slots[0])) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	r->sensor_open = true;
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_sensors_get_channel_count(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, is_sensor(slots[0]) ? 1 : HOSTAPI_NOT_FOUND);
+}
+
+static result do_ocre_sensors_get_channel_type(struct runner *r, instance *i, uint32_t *slots)
+{
+	(void)r;
+	(void)i;
+	return give(slots, is_sensor(slots[0]) && slots[1] == 0 ? HOSTAPI_CHANNEL_TEMPERATURE : HOSTAPI_NOT_FOUND);
+}
+
+static result do_ocre_sensors_read(struct runner *r, instance *i, uint32_t *slots)
+{
+	int32_t milli;
+	uint64_t bits = 0x7FF8000000000000u; // not a number
+	(void)i;
+	if (r->sensor_open && is_sensor(slots[0]) && slots[1] == HOSTAPI_CHANNEL_TEMPERATURE &&
+	    port_sensor_read(slots[0], 0, &milli) == PORT_OK) {
+		double value = (double)milli / 1000.0;
+		memcpy(&bits, &value, sizeof bits);
+	}
+	slots[0] = (uint32_t)bits;
+	slots[1] = (uint32_t)(bits >> 32);
+	return WASM_HOST_OK;
+}
+
+// ---------------------------------------------------------------- table
+
+#define WRAPPER(name, signature, permission, blocking) \
+	static result call_##name(instance *i, uint32_t *slots, void *user) \
+	{ \
+		port_sandbox_leave(); \
+		result rc = do_##name(user, i, slots); \
+		port_sandbox_enter(); \
+		return rc; \
+	}
+HOSTAPI_TABLE(WRAPPER)
+
+#define ROW(name, signature, permission, blocking) {HOSTAPI_MODULE, #name, signature, permission, call_##name},
+const struct wasm_host_function host_functions[] = {HOSTAPI_TABLE(ROW)};
+const uint32_t host_function_count = sizeof host_functions / sizeof host_functions[0];
