@@ -154,7 +154,7 @@ func (t *turn) watch(ctx context.Context, j *judged, cancel context.CancelCauseF
 
 // findings are the judgement's, and those that need the cluster.
 func (t *turn) findings(ctx context.Context, j *judged) ([]api.Finding, error) {
-	findings := append(placeFindings(j.fleet), j.fleet.Findings...)
+	findings := j.fleet.Findings
 	if j.fleet.Refused() {
 		return findings, nil
 	}

@@ -3,7 +3,6 @@
 package sync
 
 import (
-	"fmt"
 	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -64,26 +63,6 @@ func compareIDs(a, b fleet.ID) int {
 		return 0
 	}
 	return 1
-}
-
-// reserved lists the namespaces that belong to the installation and to Kubernetes. Objects of git in them could take
-// the place of keys and certificates.
-var reserved = []string{api.SystemNamespace, "kube-system", "kube-public", "kube-node-lease"}
-
-// placeFindings says which objects stand where git may put none.
-func placeFindings(f *fleet.Fleet) []api.Finding {
-	var findings []api.Finding
-	for _, o := range f.Objects {
-		namespace := o.ID.Namespace
-		if o.ID.Kind == "Namespace" {
-			namespace = o.ID.Name
-		}
-		if slices.Contains(reserved, namespace) {
-			findings = append(findings, objectFinding(o, api.ReasonKindNotAllowed,
-				fmt.Sprintf("namespace %s belongs to the installation: use one of the fleet's own", namespace)))
-		}
-	}
-	return findings
 }
 
 func objectFinding(o *fleet.Object, reason, message string) api.Finding {

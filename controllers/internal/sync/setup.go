@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	api "wasmbed.dev/controllers/api/v1alpha1"
-	"wasmbed.dev/controllers/fleet"
 	"wasmbed.dev/controllers/store"
 )
 
@@ -36,8 +35,6 @@ type Options struct {
 	Store *store.Store
 	// Workers is how many objects are written at once; 0 means 8.
 	Workers int
-	// Checker of modules; nil means the fleet package's own.
-	Checker fleet.ModuleChecker
 }
 
 // Setup adds the reconciler of Repositories to a manager. The manager's scheme must know the core kinds and ours.

@@ -165,7 +165,7 @@ func (t *turn) judgeTree(ctx context.Context, c *commit, previous *fleet.Fleet) 
 	if storage == nil {
 		return nil, errors.New("internal error: the clone is not open")
 	}
-	options := fleet.Options{Root: t.repository.Spec.Path, Cache: t.cache, Checker: t.options.Checker, Previous: previous}
+	options := fleet.Options{Root: t.repository.Spec.Path, Cache: t.cache, Previous: previous}
 	judgement, err := fleet.Judge(ctx, fleet.NewGitTree(storage, c.tree), options)
 	if err != nil {
 		return nil, err
@@ -188,8 +188,18 @@ func (t *turn) recall(ctx context.Context, newest *commit) error {
 	if err != nil {
 		return err
 	}
-	if !j.fleet.Refused() {
-		t.applied = j
+	if j.fleet.Refused() {
+		return nil
 	}
+	live, err := t.live(ctx, t.state)
+	if err != nil {
+		return err
+	}
+	for _, o := range j.fleet.Objects {
+		if _, ok := live[o.ID]; !ok { // what was removed while nobody watched shows in no event
+			t.mark(o.ID, 0)
+		}
+	}
+	t.applied = j
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,7 +116,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // start starts the controller as a new process would; it knows only the directories.
-func (w *world) start() {
+func (w *world) start(between ...func(http.RoundTripper) http.RoundTripper) {
 	w.t.Helper()
 	rest, err := cluster.ForUser(api.UserControllers)
 	if err != nil {
@@ -126,6 +127,9 @@ func (w *world) start() {
 		w.requests.RoundTripper = next
 		return w.requests
 	})
+	for _, b := range between {
+		rest.Wrap(b)
+	}
 	mgr, err := ctrl.NewManager(rest, ctrl.Options{
 		Scheme: testcluster.Scheme(), Logger: logr.Discard(), Metrics: server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
@@ -153,6 +157,38 @@ func (w *world) start() {
 		<-ended
 	})
 	w.t.Cleanup(w.stop)
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// slow lets a write of a device take 50 ms until the gate is closed.
+func slow(gate <-chan struct{}) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPost && resourceOf(r.URL.Path) == "devices" {
+				select {
+				case <-gate:
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	}
+}
+
+// failing lets the first n writes of devices fail.
+func failing(n int32) func(http.RoundTripper) http.RoundTripper {
+	var count atomic.Int32
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPost && resourceOf(r.URL.Path) == "devices" && count.Add(1) <= n {
+				return nil, errors.New("the connection broke")
+			}
+			return next.RoundTrip(r)
+		})
+	}
 }
 
 // follow makes the Repository object.

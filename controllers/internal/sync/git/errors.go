@@ -64,7 +64,7 @@ func classify(ctx context.Context, source Source, err error) error {
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		return failf(api.ReasonRemoteUnreachable, "%s has no such repository, or hides it from these credentials", host)
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
-		return failf(api.ReasonRevisionNotFound, "the remote is empty: push a first commit")
+		return failf(api.ReasonRevisionNotFound, "%s does not exist, the remote is empty: push a first commit", source.revision())
 	case errors.Is(err, errLimit):
 		return &Error{api.ReasonTooLarge, err}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):

@@ -104,6 +104,12 @@ func (r *Repo) Delete() {
 	}
 }
 
+// DeleteBranch removes a branch from the bare repository.
+func (r *Repo) DeleteBranch(name string) {
+	r.t.Helper()
+	r.run(r.Bare(), "update-ref", "-d", "refs/heads/"+name)
+}
+
 // HTTPS is a server of git's smart protocol behind basic authentication.
 type HTTPS struct {
 	URL string
