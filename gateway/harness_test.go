@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/config"
@@ -39,7 +40,10 @@ import (
 
 var cluster *testcluster.Cluster
 
-func TestMain(m *testing.M) { testcluster.Main(m, &cluster) }
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard())
+	testcluster.Main(m, &cluster)
+}
 
 // patience is how long a test waits for what must happen; grace is the gateways' grace period.
 const (
@@ -385,7 +389,7 @@ func selfSigned(t testing.TB) (tls.Certificate, string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Unix(1, 0)} // its clock is off
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().AddDate(50, 0, 0), NotAfter: time.Now().AddDate(90, 0, 0)} // its clock is off
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(t, err)
 	leaf, err := x509.ParseCertificate(der)

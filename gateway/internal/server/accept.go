@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,11 +17,16 @@ import (
 	"wasmbed.dev/controllers/pki"
 )
 
-// evictAfter is how long a handshake may take when another connection needs its place.
-const evictAfter = 2 * time.Second
+// How long a handshake may take when another connection needs its place: one whose client has said nothing yet, and
+// any. A small board computes for some seconds.
+const (
+	evictSilent = 250 * time.Millisecond
+	evictAny    = 6 * time.Second
+)
 
-// handshakes bounds how many handshakes are under way. When all places are taken, a new connection takes that of the
-// oldest one as soon as that is older than evictAfter: those who hold handshakes open do not keep others out.
+// handshakes bounds how many handshakes are under way. When all places are taken, a new connection takes the place of
+// the oldest silent one, or of the oldest one at all, as soon as that had its time: those who hold handshakes open do
+// not keep others out.
 type handshakes struct {
 	mu      sync.Mutex
 	limit   int
@@ -29,9 +35,23 @@ type handshakes struct {
 }
 
 type handshake struct {
-	conn    net.Conn
+	conn    *heardConn
 	started time.Time
 	evicted bool
+}
+
+// heardConn knows whether the other side has said anything yet.
+type heardConn struct {
+	net.Conn
+	heard atomic.Bool
+}
+
+func (c *heardConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	return n, err
 }
 
 func newHandshakes() *handshakes {
@@ -45,7 +65,7 @@ func (h *handshakes) setLimit(n int) {
 }
 
 // begin waits for a place. It returns nil when ctx ends first.
-func (h *handshakes) begin(ctx context.Context, conn net.Conn) *list.Element {
+func (h *handshakes) begin(ctx context.Context, conn *heardConn) *list.Element {
 	for {
 		element, wait := h.try(conn)
 		if element != nil {
@@ -63,21 +83,38 @@ func (h *handshakes) begin(ctx context.Context, conn net.Conn) *list.Element {
 	}
 }
 
-// try takes a place, or says how long to wait for the oldest one's.
-func (h *handshakes) try(conn net.Conn) (*list.Element, time.Duration) {
+// try takes a place, or says how long to wait until one can be taken away.
+func (h *handshakes) try(conn *heardConn) (*list.Element, time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pending.Len() >= h.limit {
-		oldest := h.pending.Front()
-		held := oldest.Value.(*handshake)
-		if age := time.Since(held.started); age < evictAfter {
-			return nil, evictAfter - age
+		victim, wait := h.victim(time.Now())
+		if wait > 0 {
+			return nil, wait
 		}
-		h.pending.Remove(oldest)
+		h.pending.Remove(victim)
+		held := victim.Value.(*handshake)
 		held.evicted = true
 		_ = held.conn.Close()
 	}
 	return h.pending.PushBack(&handshake{conn: conn, started: time.Now()}), 0
+}
+
+// victim is whose place is next to be taken away, and in how long. The caller holds mu.
+func (h *handshakes) victim(now time.Time) (victim *list.Element, wait time.Duration) {
+	victim = h.pending.Front()
+	wait = evictAny - now.Sub(victim.Value.(*handshake).started)
+	for e := victim; e != nil; e = e.Next() {
+		held := e.Value.(*handshake)
+		if held.conn.heard.Load() {
+			continue
+		}
+		if silent := evictSilent - now.Sub(held.started); silent < wait {
+			victim, wait = e, silent
+		}
+		break // those after it came later
+	}
+	return victim, max(0, wait)
 }
 
 // end frees the place, and reports whether it had been taken away.
@@ -123,12 +160,13 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 			continue
 		}
 		delay = 0
-		element := s.handshakes.begin(ctx, raw)
+		conn := &heardConn{Conn: raw}
+		element := s.handshakes.begin(ctx, conn)
 		if element == nil {
 			_ = raw.Close()
 			return nil
 		}
-		s.group.Go(func() { s.handshake(ctx, raw, func() bool { return s.handshakes.end(element) }) })
+		s.group.Go(func() { s.handshake(ctx, conn, func() bool { return s.handshakes.end(element) }) })
 	}
 }
 
