@@ -94,8 +94,6 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if wait := r.pace.Wait(request.NamespacedName, started); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	defer func() { r.pace.Ran(request.NamespacedName, started, r.opts.Now()) }()
-
 	app := &v1alpha1.Application{}
 	if err := r.Get(ctx, request.NamespacedName, app); apierrors.IsNotFound(err) {
 		return ctrl.Result{}, r.cleanUp(ctx, request.NamespacedName)
@@ -105,15 +103,29 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if app.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil
 	}
-	in, err := r.gather(ctx, app)
+	plan, written, err := r.plan(ctx, app)
+	r.pace.Ran(request.NamespacedName, started, r.opts.Now())
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	written := r.writtenOf(request.NamespacedName)
-	if r.behind(written, app, in.Instances) {
+	if plan == nil {
 		return ctrl.Result{RequeueAfter: backstop}, nil
 	}
-	return r.act(ctx, app, placement.Plan(*in), written)
+	return r.act(ctx, app, plan, written)
+}
+
+// plan is nil while the cache does not show what was written last.
+func (r *reconciler) plan(ctx context.Context, app *v1alpha1.Application) (*placement.Result, *loop.Written, error) {
+	in, err := r.gather(ctx, app)
+	if err != nil {
+		return nil, nil, err
+	}
+	written := r.writtenOf(client.ObjectKeyFromObject(app))
+	if r.behind(written, app, in.Instances) {
+		return nil, written, nil
+	}
+	plan := placement.Plan(*in)
+	return &plan, written, nil
 }
 
 // gather reads from the cache, without copies, what a plan depends on.
@@ -179,15 +191,15 @@ func (r *reconciler) writtenOf(key client.ObjectKey) *loop.Written {
 
 // act carries a plan out. The status comes first when a rollout begins, because it tells what the rollout issued from
 // what was there before, even when this process dies in between.
-func (r *reconciler) act(ctx context.Context, app *v1alpha1.Application, plan placement.Result, written *loop.Written) (ctrl.Result, error) {
+func (r *reconciler) act(ctx context.Context, app *v1alpha1.Application, plan *placement.Result, written *loop.Written) (ctrl.Result, error) {
 	if plan.Begin {
-		if err := r.report(ctx, app, &plan, written); err != nil {
+		if err := r.report(ctx, app, plan, written); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	err := r.carryOut(ctx, app, &plan, written)
+	err := r.carryOut(ctx, app, plan, written)
 	if !plan.Begin {
-		err = errors.Join(err, r.report(ctx, app, &plan, written))
+		err = errors.Join(err, r.report(ctx, app, plan, written))
 	}
 	return ctrl.Result{RequeueAfter: plan.After}, err
 }

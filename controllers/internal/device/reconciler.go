@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +47,10 @@ const (
 	deviceByGateway  = "device.gateways" // assigned to it, or last connected to it; "" for those without
 	deviceByKey      = "device.keys"
 )
+
+// grace is how long apps may be under way before the status says that the device is out of sync: a change that is
+// delivered at once is told by the Instances, and costs the device no two writes.
+const grace = time.Second
 
 // backstop is when a device is looked at again that waits for a cache.
 const backstop = time.Second
@@ -108,6 +113,8 @@ type reconciler struct {
 	events  recorder.EventRecorder
 	ledger  ledger
 	written loop.Written
+	// underWay has since when apps of a device are under way, by its key.
+	underWay sync.Map
 }
 
 // Reconcile brings one device's identity and status up to date.
@@ -118,6 +125,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	device := &v1alpha1.Device{}
 	if err := r.Get(ctx, request.NamespacedName, device); apierrors.IsNotFound(err) {
 		r.ledger.drop(request.NamespacedName)
+		r.underWay.Delete(request.NamespacedName)
 		return ctrl.Result{}, r.opts.Identities.Remove(ctx, pki.DeviceIdentity(request.Namespace, request.Name))
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read device: %w", err)
@@ -132,7 +140,24 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: after}, r.report(ctx, in)
+	a := assess(in)
+	if wait := r.hold(in, &a); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	return ctrl.Result{RequeueAfter: after}, r.report(ctx, in, &a)
+}
+
+// hold tells how long to wait with a write because all that is new is that apps are under way.
+func (r *reconciler) hold(in *input, a *assessment) time.Duration {
+	status, key, now := &in.device.Status, client.ObjectKeyFromObject(in.device), r.opts.Now()
+	news := a.inSync.reason != v1alpha1.ReasonOutOfSync || !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionInSync) ||
+		a.phase != status.Phase || in.assigned.gateway != status.Gateway || in.device.Generation != status.ObservedGeneration
+	if news {
+		r.underWay.Delete(key)
+		return 0
+	}
+	since, _ := r.underWay.LoadOrStore(key, now)
+	return since.(time.Time).Add(grace).Sub(now)
 }
 
 func (r *reconciler) fillLedger(ctx context.Context) error {
@@ -225,9 +250,8 @@ func (r *reconciler) sameKey(ctx context.Context, device *v1alpha1.Device) (stri
 }
 
 // report writes the status when it changed.
-func (r *reconciler) report(ctx context.Context, in *input) error {
+func (r *reconciler) report(ctx context.Context, in *input, a *assessment) error {
 	now, device := r.opts.Now(), in.device
-	a := assess(in)
 	after := device.DeepCopy()
 	status := &after.Status
 	status.ObservedGeneration = device.Generation
@@ -251,7 +275,7 @@ func (r *reconciler) report(ctx context.Context, in *input) error {
 	}
 	if wrote {
 		r.written.Note(after, now)
-		r.tell(device, &a)
+		r.tell(device, a)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func TestPace(t *testing.T) {
 		t.Errorf("the first run waits %s", wait)
 	}
 	for took, want := range map[time.Duration]time.Duration{
-		time.Microsecond: minPause, 15 * time.Millisecond: 150 * time.Millisecond, time.Minute: maxPause,
+		time.Microsecond: minPause, 15 * time.Millisecond: 60 * time.Millisecond, time.Minute: maxPause,
 	} {
 		p.Ran(key, epoch, epoch.Add(took))
 		if wait := p.Wait(key, epoch.Add(took)); wait != want {
@@ -76,6 +76,13 @@ func TestPace(t *testing.T) {
 		if wait := p.Wait(key, epoch.Add(took+want)); wait != 0 {
 			t.Errorf("after the pause: %s", wait)
 		}
+	}
+	// Another key that is at work makes both slower.
+	other := client.ObjectKey{Name: "b"}
+	p.Ran(key, epoch, epoch.Add(10*time.Millisecond))
+	p.Ran(other, epoch, epoch.Add(20*time.Millisecond))
+	if wait := p.Wait(other, epoch.Add(20*time.Millisecond)); wait != 160*time.Millisecond {
+		t.Errorf("beside another key: %s", wait)
 	}
 	p.Forget(key)
 	if wait := p.Wait(key, epoch); wait != 0 {
