@@ -114,18 +114,23 @@ type ApplicationStatus struct {
 	Revision string `json:"revision,omitempty"`
 	// Target is how many devices the selector matches and the app fits.
 	// +optional
+	// +kubebuilder:default=0
 	Target int32 `json:"target"`
 	// Updated is how many Instances carry the present spec.
 	// +optional
+	// +kubebuilder:default=0
 	Updated int32 `json:"updated"`
 	// Running is how many of those run.
 	// +optional
+	// +kubebuilder:default=0
 	Running int32 `json:"running"`
 	// Failed is how many of those failed or went back.
 	// +optional
+	// +kubebuilder:default=0
 	Failed int32 `json:"failed"`
 	// Offline is how many target devices are away.
 	// +optional
+	// +kubebuilder:default=0
 	Offline int32 `json:"offline"`
 	// Excluded is how many matching devices the module does not fit.
 	// +optional

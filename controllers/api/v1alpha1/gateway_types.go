@@ -71,9 +71,11 @@ type GatewayStatus struct {
 	Endpoints []string `json:"endpoints,omitempty"`
 	// AssignedDevices is how many devices are assigned to it.
 	// +optional
+	// +kubebuilder:default=0
 	AssignedDevices int32 `json:"assignedDevices"`
 	// ConnectedDevices is how many of them hold a session.
 	// +optional
+	// +kubebuilder:default=0
 	ConnectedDevices int32 `json:"connectedDevices"`
 	// Version of the gateway's program.
 	// +optional

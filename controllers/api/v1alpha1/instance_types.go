@@ -80,7 +80,8 @@ type InstanceStatus struct {
 	Message string `json:"message,omitempty"`
 	// Restarts since the present spec was started.
 	// +optional
-	Restarts int64 `json:"restarts,omitempty"`
+	// +kubebuilder:default=0
+	Restarts int64 `json:"restarts"`
 	// DeliveredAt is when the gateway sent this spec.
 	// +optional
 	DeliveredAt *metav1.MicroTime `json:"deliveredAt,omitempty"`

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/home"
+	"wasmbed.dev/controllers/internal/status"
+)
+
+const secondBlink = `apiVersion: wasmbed.dev/v1alpha1
+kind: Application
+metadata:
+  name: second
+  namespace: plant
+spec:
+  module: {path: apps/blink/blink.wasm}
+  selector: {}
+  permissions: [gpio, timer]
+  limits: {memory: 0, stack: 1024}
+  rollout: {maxUnavailable: 50%}
+`
+
+// TestTheLine pushes commits to a whole installation and looks at what the devices run.
+func TestTheLine(t *testing.T) {
+	s := startStack(t)
+	first := strings.TrimSpace(s.must(s.clone, "git", "rev-parse", "HEAD"))
+
+	t.Run("the example fleet is ready and its figures are true", func(t *testing.T) {
+		s.t = t
+		s.settled(first)
+		s.figuresAreTrue()
+		s.kubectl("wait", "--for=condition=Ready", "--timeout=30s", "-A", "repositories,gateways,devices,applications,instances", "--all")
+		out, err := s.wasmbed("status", "--json")
+		if err != nil {
+			t.Errorf("status of a ready fleet: %v", err)
+		}
+		var report status.Report
+		decode(t, out, &report)
+		if !report.Ready || report.Repositories[0].Devices < 12 {
+			t.Errorf("status says %+v", report)
+		}
+	})
+
+	t.Run("a push that adds an application reaches every matching device", func(t *testing.T) {
+		s.t = t
+		before := s.instances()
+		s.write(map[string]string{"apps/second.yaml": secondBlink})
+		s.addResource("apps/kustomization.yaml", "second.yaml")
+		commit, said := s.push("Add a second light")
+		if !strings.Contains(said, "trace "+commit[:8]) {
+			t.Errorf("the push does not say how to follow it: %s", said)
+		}
+		report := s.settled(commit)
+		after := s.instances()
+		if got, want := len(after)-len(before), report.Repositories[0].Devices; got != want {
+			t.Errorf("%d new instances, want one on each of %d devices", got, want)
+		}
+		s.unchanged(before, after, func(string) bool { return false })
+		s.figuresAreTrue()
+		out, err := s.wasmbed("trace", commit[:8])
+		if err != nil || !strings.Contains(out, "running") || !strings.Contains(out, commit[:8]) {
+			t.Errorf("trace: %v\n%s", err, out)
+		}
+	})
+
+	t.Run("a config change restarts just that app on just those devices", func(t *testing.T) {
+		s.t = t
+		before := s.instances()
+		file := filepath.Join(s.clone, "apps/thermostat/application.yaml")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(text), `band: "1000"`, `band: "800"`, 1)
+		if changed == string(text) {
+			t.Fatal("the thermostat's manifest has no band")
+		}
+		s.write(map[string]string{"apps/thermostat/application.yaml": changed})
+		commit, _ := s.push("Narrow the band")
+		s.settled(commit)
+		after := s.instances()
+		s.unchanged(before, after, func(application string) bool { return application == "thermostat" })
+		s.figuresAreTrue()
+	})
+
+	t.Run("removal stops it everywhere and a revert brings it back", func(t *testing.T) {
+		s.t = t
+		s.write(map[string]string{"apps/second.yaml": ""})
+		s.removeResource("apps/kustomization.yaml", "second.yaml")
+		commit, _ := s.push("Remove the second light")
+		s.settled(commit)
+		for name := range s.instances() {
+			if strings.HasPrefix(name, "second.") {
+				t.Errorf("instance %s is still there", name)
+			}
+		}
+		s.must(s.clone, "git", "revert", "--no-edit", "HEAD")
+		s.must(s.clone, "git", "push", "origin", "HEAD:main")
+		s.settled(strings.TrimSpace(s.must(s.clone, "git", "rev-parse", "HEAD")))
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.instances())), func(name string) bool { return strings.HasPrefix(name, "second.") }) {
+			t.Error("the revert did not bring the second light back")
+		}
+		s.figuresAreTrue()
+	})
+
+	t.Run("a hand that edits a managed object is told to use git", func(t *testing.T) {
+		s.t = t
+		out, err := s.run("", program(t, "kubectl"), "-n", "plant", "patch", "application", "blink", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+		if err == nil || !strings.Contains(out, "git") || !strings.Contains(out, "apps/blink/application.yaml") {
+			t.Errorf("kubectl patch: %v\n%s", err, out)
+		}
+	})
+
+	for _, part := range []string{"controllers", "gateway-plant.edge", "cluster", "simulator"} {
+		t.Run("kill -9 of "+part+" during a rollout: all converges, nothing twice, nothing lost", func(t *testing.T) {
+			s.t = t
+			before := s.instances()
+			file := filepath.Join(s.clone, "apps/blink/application.yaml")
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write(map[string]string{"apps/blink/application.yaml": bumpConfig(string(text), part)})
+			commit, _ := s.push("Change the light, then " + part + " dies")
+			s.kill(part)
+			s.settled(commit)
+			s.figuresAreTrue()
+			if after := s.instances(); len(after) != len(before) {
+				t.Errorf("%d instances before, %d after", len(before), len(after))
+			}
+		})
+	}
+
+	t.Run("a second up says that it runs, a busy port names its flag", func(t *testing.T) {
+		s.t = t
+		out := s.up()
+		if !strings.Contains(out, "runs already") {
+			t.Errorf("second up says %q", out)
+		}
+		other := home.Dir(filepath.Join(t.TempDir(), "other"))
+		out, err := s.run(root, program(t, "wasmbed"), "--home", string(other), "up", "--port-base", strconv.Itoa(s.base))
+		if err == nil || !strings.Contains(out, "--device-port") {
+			t.Errorf("up on busy ports: %v\n%s", err, out)
+		}
+	})
+
+	t.Run("a restart keeps identities, objects and modules", func(t *testing.T) {
+		s.t = t
+		identities := func() map[string]string {
+			var secrets corev1.SecretList
+			if err := s.client().List(t.Context(), &secrets, client.HasLabels{v1alpha1.LabelIdentity}); err != nil {
+				t.Fatal(err)
+			}
+			byName := map[string]string{}
+			for _, secret := range secrets.Items {
+				byName[secret.Namespace+"/"+secret.Name] = string(secret.UID) + string(secret.Data["tls.crt"])
+			}
+			return byName
+		}
+		beforeIdentities, before := identities(), s.instances()
+		if out, err := s.wasmbed("down"); err != nil {
+			t.Fatalf("down: %v\n%s", err, out)
+		}
+		s.up()
+		s.settled(s.repository().Status.Applied.Commit)
+		if after := identities(); !maps.Equal(beforeIdentities, after) || len(after) < 14 {
+			t.Errorf("identities changed: %d before, %d after", len(beforeIdentities), len(after))
+		}
+		after := s.instances()
+		for name, i := range before {
+			if after[name].UID != i.UID || after[name].Generation != i.Generation {
+				t.Errorf("instance %s was %s generation %d and is %s generation %d", name, i.UID, i.Generation, after[name].UID, after[name].Generation)
+			}
+		}
+	})
+}
+
+// figuresAreTrue compares what status fields claim with the objects that they count.
+func (s *stack) figuresAreTrue() {
+	s.t.Helper()
+	eventually(s.t, "figures are true", func() error {
+		var applications v1alpha1.ApplicationList
+		if err := s.client().List(s.t.Context(), &applications, client.InNamespace("plant")); err != nil {
+			return err
+		}
+		running := map[string]int32{}
+		total := map[string]int32{}
+		for _, i := range s.instances() {
+			total[i.Spec.Application]++
+			if i.Status.Phase == v1alpha1.InstanceRunning && i.Status.ObservedGeneration == i.Generation && i.Status.Digest == i.Spec.Digest {
+				running[i.Spec.Application]++
+			}
+		}
+		for _, a := range applications.Items {
+			if a.Status.Target != total[a.Name] || a.Status.Running != running[a.Name] || a.Status.Updated != a.Status.Target {
+				return fmt.Errorf("application %s says target %d updated %d running %d; there are %d instances, %d of them run", a.Name,
+					a.Status.Target, a.Status.Updated, a.Status.Running, total[a.Name], running[a.Name])
+			}
+		}
+		return nil
+	})
+}
+
+// unchanged fails when an instance that was there before got another spec or was started again, unless its
+// application may have.
+func (s *stack) unchanged(before, after map[string]v1alpha1.Instance, may func(application string) bool) {
+	s.t.Helper()
+	changed := 0
+	for name, b := range before {
+		a, ok := after[name]
+		same := ok && a.Generation == b.Generation && a.Status.Restarts == b.Status.Restarts && a.Status.RunningAt.Equal(b.Status.RunningAt)
+		switch {
+		case may(b.Spec.Application) && same:
+			s.t.Errorf("instance %s did not change", name)
+		case may(b.Spec.Application):
+			changed++
+		case !same:
+			s.t.Errorf("instance %s was touched: generation %d → %d, restarts %d → %d, running since %v → %v", name, b.Generation, a.Generation,
+				b.Status.Restarts, a.Status.Restarts, b.Status.RunningAt, a.Status.RunningAt)
+		}
+	}
+}
+
+func (s *stack) addResource(file, name string) {
+	s.t.Helper()
+	s.edit(file, func(text string) string {
+		return strings.Replace(text, "resources:\n", "resources:\n  - "+name+"\n", 1)
+	})
+}
+
+func (s *stack) removeResource(file, name string) {
+	s.t.Helper()
+	s.edit(file, func(text string) string { return strings.Replace(text, "  - "+name+"\n", "", 1) })
+}
+
+func (s *stack) edit(file string, change func(string) string) {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.clone, file))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	changed := change(string(text))
+	if changed == string(text) {
+		s.t.Fatalf("%s: nothing to change", file)
+	}
+	s.write(map[string]string{file: changed})
+}
+
+// bumpConfig gives the application another value of a key that it does not read, which is a change all the same.
+func bumpConfig(text, value string) string {
+	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool { return strings.Contains(l, "config: {test: ") })
+	return strings.Replace(strings.Join(lines, "\n"), "spec:\n", "spec:\n  config: {test: \""+value+"\"}\n", 1)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/internal/local"
+	"wasmbed.dev/controllers/internal/status"
+)
+
+func newStatusCommand() *cobra.Command {
+	var watch, asJSON bool
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "Show the fleet as a tree, what is wrong first; exit status 0 only when all is Ready",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			reader, err := readerOf(command)
+			if err != nil {
+				return err
+			}
+			ready, err := showStatus(command.Context(), reader, command.OutOrStdout(), watch, asJSON)
+			if err == nil && !ready {
+				err = exitError{status: 1}
+			}
+			return err
+		},
+	}
+	command.Flags().BoolVarP(&watch, "watch", "w", false, "show it again whenever it changes, until Ctrl-C")
+	command.Flags().BoolVar(&asJSON, "json", false, "write JSON; with --watch one document a line")
+	return command
+}
+
+func showStatus(ctx context.Context, reader client.Reader, out io.Writer, watch, asJSON bool) (ready bool, err error) {
+	shown := ""
+	for {
+		report, err := status.Gather(ctx, reader)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ready, nil
+			}
+			return false, err
+		}
+		ready = report.Ready
+		content, text, err := statusText(report, watch, asJSON)
+		if err != nil {
+			return ready, err
+		}
+		if content != shown {
+			if watch && !asJSON {
+				text = "\x1b[H\x1b[2J" + text
+			}
+			if _, err := io.WriteString(out, text); err != nil {
+				return ready, err
+			}
+			shown = content
+		}
+		if !watch {
+			return ready, nil
+		}
+		select {
+		case <-ctx.Done():
+			return ready, nil
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// statusText renders a report; content is what must differ for it to be shown again.
+func statusText(report *status.Report, watch, asJSON bool) (content, text string, err error) {
+	compact, err := json.Marshal(report)
+	if err != nil {
+		return "", "", fmt.Errorf("encode status: %w", err)
+	}
+	if asJSON && watch {
+		return string(compact), string(compact) + "\n", nil
+	}
+	var b bytes.Buffer
+	if asJSON {
+		err = json.Indent(&b, compact, "", "  ")
+		b.WriteByte('\n')
+	} else {
+		err = status.Render(&b, report, time.Now())
+	}
+	return string(compact), b.String(), err
+}
+
+// restConfigOf reaches the API server with the home's kubeconfig.
+func restConfigOf(command *cobra.Command) (*rest.Config, error) {
+	dir, err := homeOf(command)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dir.ReadState(); err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", dir.Kubeconfig())
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config.QPS, config.Burst = 50, 100
+	return config, nil
+}
+
+// readerOf reads objects straight from the API server.
+func readerOf(command *cobra.Command) (client.Client, error) {
+	config, err := restConfigOf(command)
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := local.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return c, nil
+}
