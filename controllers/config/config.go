@@ -54,7 +54,7 @@ func Install(ctx context.Context, config *rest.Config) error {
 		if err != nil {
 			return err
 		}
-		if _, err := manager.ApplyAll(ctx, objects, ssa.DefaultApplyOptions()); err != nil {
+		if _, err := manager.ApplyAllStaged(ctx, objects, ssa.DefaultApplyOptions()); err != nil {
 			return fmt.Errorf("installing the manifests of %s: %w", dir, err)
 		}
 		if dir != "crd" {
