@@ -68,6 +68,15 @@ func TestCommittedModulesAreWhatTheirSourcesGive(t *testing.T) {
 	}
 }
 
+// TestProbeIsWhatItsSourceGives covers the module that the simulator's tests run.
+func TestProbeIsWhatItsSourceGives(t *testing.T) {
+	app := open(t, "../simulator/testdata/probe")
+	app.Include = filepath.Join(fleetApps, "include")
+	if _, err := Check(t.Context(), app); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInfo(t *testing.T) {
 	for name, want := range map[string]struct {
 		permissions []string

@@ -169,6 +169,15 @@ func relative(app App) []string {
 	return out
 }
 
+// include names the folder of headers for all apps, likewise.
+func include(app App) string {
+	rel, err := filepath.Rel(filepath.Dir(app.Dir), app.Include)
+	if err != nil {
+		return app.Include
+	}
+	return rel
+}
+
 // linkArgs are the same for every linker of wasm32: one page, no more, and the place where the heap would begin, by
 // which one can tell how much of the page is used.
 func linkArgs() []string {
@@ -178,7 +187,7 @@ func linkArgs() []string {
 
 func clangArgs(app App, t tool, out string) []string {
 	args := []string{"--target=wasm32", "-std=c11", "-Oz", "-flto", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
-		"-nostdlib", "-I", "include", "-I", filepath.Base(app.Dir), "-fuse-ld=" + t.linker}
+		"-nostdlib", "-I", include(app), "-I", filepath.Base(app.Dir), "-fuse-ld=" + t.linker}
 	for _, l := range linkArgs() {
 		args = append(args, "-Wl,"+l)
 	}

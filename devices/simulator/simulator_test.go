@@ -642,13 +642,65 @@ func TestLogLinesAreLimitedAndTheDroppedOnesCounted(t *testing.T) {
 	})
 }
 
-func TestAppsWatchButtonsAndCompletedOnesEnd(t *testing.T) {
+// probe is the module that calls every host function.
+func (g *testGateway) probe(mode string) protocol.App {
+	g.t.Helper()
+	module, err := os.ReadFile(filepath.Join("testdata", "probe", "probe.wasm"))
+	check(g.t, err)
+	app := with(g.offer("probe", module), 1, "mode", mode, "long", strings.Repeat("x", 300))
+	app.RestartPolicy = protocol.RestartOnFailure
+	return app
+}
+
+func TestHostFunctionsDoWhatTheirTableSays(t *testing.T) {
 	_, g := start(t)
-	once := g.offer("once", []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x07\x01\x03run\x00\x00\x0a\x04\x01\x02\x00\x0b"))
-	once.RestartPolicy = protocol.RestartOnFailure
-	g.desire(once)
-	if s := g.phase("once", protocol.PhaseCompleted); s.Reason != protocol.ReasonNone || s.Restarts != 0 {
+	app := g.probe("calls")
+	app.RestartPolicy = protocol.RestartNever
+	g.desire(app)
+	g.wait("the probe has ended", func() bool {
+		p := g.states["probe"].Phase
+		return p == protocol.PhaseCompleted || p == protocol.PhaseFailed
+	})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.states["probe"]; s.Phase != protocol.PhaseCompleted {
+		t.Errorf("testdata/probe/probe.c ended with the number of a line: %+v", s)
+	}
+}
+
+func TestAppsWatchButtons(t *testing.T) {
+	b, g := start(t)
+	g.desire(g.probe("buttons"))
+	g.phase("probe", protocol.PhaseRunning)
+	until(t, "the app has gone idle", func() bool { return b.idle("probe") })
+	for _, down := range []bool{true, false, true} {
+		b.device.Press(0, down)
+		until(t, "LED 3 shows the button", func() bool { return (b.device.LEDs()&8 != 0) == down })
+	}
+	if i := runningInstance(b.device, "probe"); i == nil {
+		t.Error("the app ended although it watches a button")
+	}
+}
+
+// idle tells whether no code of an app runs.
+func (b *bench) idle(name string) bool {
+	i := runningInstance(b.device, name)
+	if i == nil {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !i.busy
+}
+
+func TestAnAppThatNothingCanWakeHasCompleted(t *testing.T) {
+	b, g := start(t)
+	g.desire(g.probe("once"))
+	if s := g.phase("probe", protocol.PhaseCompleted); s.Reason != protocol.ReasonNone || s.Restarts != 0 {
 		t.Fatalf("%+v", s)
+	}
+	if b.device.LEDs()&16 == 0 {
+		t.Error("its timer did not fire before")
 	}
 }
 
