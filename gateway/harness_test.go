@@ -42,6 +42,9 @@ var cluster *testcluster.Cluster
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
+	if encoded := os.Getenv(processEnv); encoded != "" {
+		runProcess(encoded)
+	}
 	testcluster.Main(m, &cluster)
 }
 
