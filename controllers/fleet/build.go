@@ -278,6 +278,7 @@ func (c *collector) manifest(file string, content []byte) bool {
 	for _, doc := range docs {
 		c.p.objects++
 		m, _ := doc.value.(map[string]any)
+		ok = c.textsOnly(file, doc, m) && ok
 		if items, ok := m["items"].([]any); ok {
 			c.p.objects += len(items)
 		}
@@ -290,6 +291,26 @@ func (c *collector) manifest(file string, content []byte) bool {
 	}
 	c.p.files[file] = docs
 	return ok
+}
+
+// textsOnly refuses labels and annotations that are not texts, which kustomize drops silently.
+func (c *collector) textsOnly(file string, doc document, object map[string]any) bool {
+	metadata, _ := object["metadata"].(map[string]any)
+	for _, field := range []string{"labels", "annotations"} {
+		texts, ok := metadata[field].(map[string]any)
+		ok = ok || metadata[field] == nil
+		for _, v := range texts {
+			if _, isText := v.(string); !isText {
+				ok = false
+			}
+		}
+		if !ok {
+			pos, _, _ := locate(doc.node, "metadata."+field)
+			c.p.dir.refuse(v1alpha1.ReasonSchemaInvalid, file, pos, fmt.Sprintf("metadata.%s must be a map of texts: put the values in quotes", field))
+			return false
+		}
+	}
+	return true
 }
 
 func longestText(v any) int {

@@ -27,7 +27,7 @@ type directory struct {
 	path     string
 	file     string // the kustomization
 	hash     plumbing.Hash
-	outside  []dependency // what it read outside of its own tree, or through links
+	outside  map[string]place // what it read outside of its own tree, or through links
 	children []child
 	findings []v1alpha1.Finding
 }
@@ -36,12 +36,6 @@ type child struct {
 	unit *unit
 	dir  *directory
 	pos  position // of the entry in the kustomization
-}
-
-// dependency is a path and what it stood for.
-type dependency struct {
-	path  string
-	place place
 }
 
 // loader finds the units of a tree, from the cache or anew.
@@ -147,10 +141,9 @@ func (l *loader) forget() {
 }
 
 // holds reports whether paths still stand for what they did.
-func (l *loader) holds(outside []dependency) bool {
-	for _, dep := range outside {
-		p, err := l.view.lookup(dep.path)
-		if err != nil || p != dep.place {
+func (l *loader) holds(outside map[string]place) bool {
+	for name, was := range outside {
+		if p, err := l.view.lookup(name); err != nil || p != was {
 			return false
 		}
 	}
@@ -159,15 +152,19 @@ func (l *loader) holds(outside []dependency) bool {
 
 // depend notes what a directory read outside of itself.
 func (d *directory) depend(name string, p place) {
-	if p.linked || !under(p.path, d.path) {
-		d.outside = append(d.outside, dependency{name, p})
+	if !p.linked && under(p.path, d.path) {
+		return
 	}
+	if d.outside == nil {
+		d.outside = map[string]place{}
+	}
+	d.outside[name] = p
 }
 
 // inherit notes what a child of a directory read.
 func (d *directory) inherit(c *directory) {
-	for _, dep := range c.outside {
-		d.depend(dep.path, dep.place)
+	for name, p := range c.outside {
+		d.depend(name, p)
 	}
 }
 

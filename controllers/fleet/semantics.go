@@ -195,7 +195,11 @@ func (j *objectJudge) data(name string, binary bool) {
 			continue
 		}
 		if problems := validation.IsConfigMapKey(key); len(problems) > 0 {
-			j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: key %s: %s", name, quote(key), problems[0])
+			shown := quote(key)
+			if j.id.Kind == kindSecret {
+				shown = "of a Secret" // it may be a value in the wrong place
+			}
+			j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: key %s: %s", name, shown, problems[0])
 		}
 		if binary {
 			if _, err := base64.StdEncoding.DecodeString(text); err != nil {

@@ -105,7 +105,8 @@ func yamlProblem(err error) *problem {
 			p.line = n
 		}
 	}
-	p.message = "this is not YAML: " + text
+	text, _, _ = strings.Cut(text, "'") // what is quoted may be a secret
+	p.message = "this is not YAML: " + strings.TrimSpace(text)
 	return p
 }
 
@@ -258,7 +259,7 @@ func convertScalar(n *yaml.Node) (any, *problem) {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, problemAt(n, "%q is not a value of %s", n.Value, n.ShortTag())
+		return nil, problemAt(n, "the value is not one of the tag %s", n.ShortTag())
 	}
 	switch v := v.(type) {
 	case int:
@@ -267,7 +268,7 @@ func convertScalar(n *yaml.Node) (any, *problem) {
 		return float64(v), nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, problemAt(n, "%q is not a number that JSON knows", n.Value)
+			return nil, problemAt(n, "the value is not a number that JSON knows")
 		}
 		return v, nil
 	default:
