@@ -25,6 +25,8 @@ type Options = server.Options
 type (
 	// DeviceFacts is the answer to GET /v1/devices/NAMESPACE/NAME.
 	DeviceFacts = server.DeviceFacts
+	// AppFacts is one app in DeviceFacts.
+	AppFacts = server.AppFacts
 	// LogLine is one line of the answer to GET /v1/logs?device=NAMESPACE/NAME&follow=1.
 	LogLine = server.LogLine
 	// Refused is an element of the answer to GET /v1/refused.

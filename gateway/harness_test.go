@@ -152,7 +152,7 @@ func freeAddress(t testing.TB) string {
 // gateway makes a Gateway with its identity and starts it.
 func (i *installation) gateway(name string, change ...func(*v1alpha1.Gateway, *gateway.Options)) *running {
 	i.t.Helper()
-	object := &v1alpha1.Gateway{Spec: v1alpha1.GatewaySpec{Limits: v1alpha1.GatewayLimits{HeartbeatSeconds: 1}}}
+	object := &v1alpha1.Gateway{Spec: v1alpha1.GatewaySpec{Limits: v1alpha1.GatewayLimits{HeartbeatSeconds: 3}}}
 	object.Namespace, object.Name = i.namespace, name
 	g := &running{installation: i, name: name, opts: gateway.Options{
 		Namespace: i.namespace, Name: name, Listen: freeAddress(i.t), HTTPListen: freeAddress(i.t), StoreURL: i.storeURL,

@@ -78,7 +78,7 @@ func ended(t *testing.T, c *device.Conn) error {
 }
 
 func TestHostileFrames(t *testing.T) {
-	g := install(t).gateway("gw")
+	g := install(t).gateway("gw", func(object *v1alpha1.Gateway, _ *gateway.Options) { object.Spec.Limits.HeartbeatSeconds = 1 })
 	d := g.device("one")
 	header := func(n int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(n)) }
 	for name, c := range map[string]struct {

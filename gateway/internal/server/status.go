@@ -75,10 +75,12 @@ func instanceStatus(i *v1alpha1.Instance, k *knowledge) v1alpha1.InstanceStatus 
 		return status
 	}
 	at := app.at
+	if k.hasReport {
+		at = k.reportedAt
+	}
 	if state == nil {
 		status.Phase, status.Reason, status.Message = v1alpha1.InstanceDelivering, "", ""
 	} else {
-		at = k.reportedAt
 		applyState(&status, state, at)
 	}
 	setReady(&status, at)
