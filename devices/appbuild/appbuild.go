@@ -253,7 +253,8 @@ func sourcesDigest(app App) (string, error) {
 		if len(content) > maxSource {
 			return "", fmt.Errorf("%s: %d bytes; a source has at most %d", f, len(content), maxSource)
 		}
-		fmt.Fprintf(h, "%s/%s %d\n", filepath.Base(filepath.Dir(f)), filepath.Base(f), len(content))
+		head := fmt.Sprintf("%s/%s %d\n", filepath.Base(filepath.Dir(f)), filepath.Base(f), len(content))
+		h.Write([]byte(head))
 		h.Write(content)
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil

@@ -136,7 +136,7 @@ func compile(ctx context.Context, app App, t tool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	out := filepath.Join(tmp, app.Name+".wasm")
 	args := map[Language]func(App, tool, string) []string{LanguageC: clangArgs, LanguageRust: rustcArgs, LanguageWAT: watArgs}[app.Language](app, t, out)
 

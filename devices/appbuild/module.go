@@ -35,7 +35,7 @@ type Info struct {
 // Inspect validates a module and reads what it needs.
 func Inspect(ctx context.Context, module []byte) (Info, error) {
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer rt.Close(ctx)
+	defer func() { _ = rt.Close(ctx) }() // frees memory only
 	compiled, err := rt.CompileModule(ctx, module)
 	if err != nil {
 		return Info{}, fmt.Errorf("not a valid module: %w", err)

@@ -149,8 +149,8 @@ func (d *Device) want(want protocol.App, refused *refusal, received time.Time) {
 		d.apps[want.Name] = a
 	} else {
 		newNumber := a.want.Spec != want.Spec
-		failed := a.rolledBack || a.phase == protocol.PhaseRejected
-		if sameVersion(a.want, want) && !(failed && newNumber) {
+		tryAgain := newNumber && (a.rolledBack || a.phase == protocol.PhaseRejected)
+		if sameVersion(a.want, want) && !tryAgain {
 			a.want = want
 			if newNumber {
 				d.mark(soon)

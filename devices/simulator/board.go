@@ -87,7 +87,7 @@ func (d *Device) Press(button int, down bool) {
 	for _, i := range d.instances() {
 		i.mu.Lock()
 		if i.watches(portButtons, pin) >= 0 {
-			i.postLocked(event{kind: hostapi.EventGPIO, id: pin, port: portButtons, state: state})
+			i.post(event{kind: hostapi.EventGPIO, id: pin, port: portButtons, state: state})
 		}
 		i.mu.Unlock()
 	}

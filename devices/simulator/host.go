@@ -59,7 +59,7 @@ var hostFunctions = map[string]hostFunc{
 
 	"ocre_sensors_init":              func(*instance, []uint64) uint64 { return code(hostapi.CodeOK) },
 	"ocre_sensors_discover":          func(*instance, []uint64) uint64 { return api.EncodeI32(sensors) },
-	"ocre_sensors_get_handle":        onSensor(func(i *instance, a []uint64) uint64 { return a[0] }),
+	"ocre_sensors_get_handle":        onSensor(func(_ *instance, a []uint64) uint64 { return a[0] }),
 	"ocre_sensors_open":              onSensor(hostSensorOpen),
 	"ocre_sensors_get_channel_count": onSensor(func(*instance, []uint64) uint64 { return api.EncodeI32(1) }),
 	"ocre_sensors_get_channel_type":  onSensor(hostChannelType),

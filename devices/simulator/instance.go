@@ -262,14 +262,8 @@ func (i *instance) block(d time.Duration) {
 
 func (i *instance) markReady() { i.ready.Do(i.onReady) }
 
-// post queues an event and wakes the app when it is idle.
+// post queues an event and wakes the app when it is idle. The caller holds mu.
 func (i *instance) post(ev event) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.postLocked(ev)
-}
-
-func (i *instance) postLocked(ev event) {
 	if i.ended || slices.Contains(i.queue, ev) && ev.kind == hostapi.EventTimer {
 		return // a timer whose last event still waits does not fire twice
 	}
@@ -397,7 +391,7 @@ func (i *instance) fire(id int32, t *guestTimer, timer **time.Timer) {
 		}
 		i.arm(id, t)
 	}
-	i.postLocked(event{kind: hostapi.EventTimer, id: id}) // in one step with the above, so that the app never looks idle for good in between
+	i.post(event{kind: hostapi.EventTimer, id: id}) // in one step with the above, so that the app never looks idle for good in between
 }
 
 func (i *instance) stopTimer(id int32, remove bool) hostapi.Code {
@@ -427,12 +421,14 @@ func (i *instance) remaining(id int32) int32 {
 	return int32(max(time.Until(t.due).Milliseconds(), 0))
 }
 
-// trapText is the first line of a runtime's error, without the words that say where it comes from.
+// trapText is what a trap was and where, from a runtime's error. Modules without a name section have numbers only.
 func trapText(err error) string {
 	text, trace, _ := strings.Cut(err.Error(), "\n")
-	text = strings.TrimPrefix(text, "wasm error: ")
-	if at, _, ok := strings.Cut(strings.TrimPrefix(trace, "wasm stack trace:\n\t"), "\n"); ok || at != "" {
-		text += " at " + strings.TrimPrefix(strings.TrimSpace(at), ".")
+	text = strings.TrimSuffix(strings.TrimPrefix(text, "wasm error: "), " (recovered by wazero)")
+	_, at, _ := strings.Cut(trace, "wasm stack trace:\n\t")
+	at, _, _ = strings.Cut(strings.TrimPrefix(at, "."), "(")
+	if at == "" {
+		return text
 	}
-	return text
+	return text + " in function " + strings.TrimPrefix(at, "$")
 }

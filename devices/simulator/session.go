@@ -49,7 +49,7 @@ func (d *Device) connect(ctx context.Context, endpoint string) (end sessionEnd) 
 		return end
 	}
 	begun := time.Now()
-	stop := context.AfterFunc(ctx, func() { s.conn.NetConn().Close() })
+	stop := context.AfterFunc(ctx, s.cut)
 	end = s.read()
 	stop()
 	end.welcomed, end.lasted = true, time.Since(begun)
@@ -87,16 +87,17 @@ func (d *Device) shake(ctx context.Context, endpoint string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	cut := func() { _ = raw.Close() }
+	stop := context.AfterFunc(ctx, cut)
 	defer stop()
 	conn := tls.Client(raw, d.tlsConfig())
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
+		cut()
 		return nil, fmt.Errorf("tls: %w", err)
 	}
 	s, err := d.greet(conn)
 	if err != nil {
-		raw.Close()
+		cut()
 		return nil, err
 	}
 	return s, nil
@@ -297,7 +298,7 @@ func (s *session) beat() {
 func (s *session) send(f protocol.Frame) {
 	if s.closed || len(s.queue) >= maxQueue {
 		if !s.closed {
-			s.conn.NetConn().Close() // the gateway does not read
+			s.cut() // the gateway does not read
 		}
 		return
 	}
@@ -327,7 +328,7 @@ func (s *session) write() {
 		}
 		_ = s.conn.SetWriteDeadline(time.Now().Add(s.device.timing.write)) // fails on a closed connection, as does the write
 		if _, err := s.conn.Write(buf); err != nil {
-			s.conn.NetConn().Close() // the reader sees it and ends the session
+			s.cut() // the reader sees it and ends the session
 		}
 	}
 }
@@ -345,9 +346,12 @@ func (s *session) encode(buf []byte, f protocol.Frame) []byte {
 	return out
 }
 
+// cut ends the connection at once. TLS's farewell would wait for a gateway that may not read.
+func (s *session) cut() { _ = s.conn.NetConn().Close() }
+
 // close ends the session for the device.
 func (s *session) close() {
-	s.conn.NetConn().Close()
+	s.cut()
 	d := s.device
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -86,6 +86,9 @@ var defaultTiming = timing{
 	watchdog: 3 * time.Second, settle: 5 * time.Millisecond,
 }
 
+// maxFirmware is how long the protocol lets a firmware's name be.
+const maxFirmware = 64
+
 // crashesToGoBack within the start-up window make a new version go back to the former one.
 const crashesToGoBack = 3
 
@@ -123,6 +126,7 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Firmware == "" {
 		cfg.Firmware = "simulator"
 	}
+	cfg.Firmware = cleanText(cfg.Firmware, maxFirmware)
 	d := &Device{cfg: cfg, timing: defaultTiming, identity: cfg.Identity, apps: map[string]*app{}, sessions: tls.NewLRUClientSessionCache(1)}
 	d.store = newStore(cfg.StateDir, cfg.NoModules)
 	state, err := d.store.loadState()

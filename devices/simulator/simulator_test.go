@@ -308,8 +308,8 @@ func TestHowAppsFail(t *testing.T) {
 		reason  protocol.Reason
 		message string
 	}{
-		"trap":    {protocol.ReasonTrapped, "unreachable"},
-		"memory":  {protocol.ReasonTrapped, "out of bounds memory access"},
+		"trap":    {protocol.ReasonTrapped, "unreachable in function 3"},
+		"memory":  {protocol.ReasonTrapped, "out of bounds memory access in function 3"},
 		"recurse": {protocol.ReasonTrapped, "stack overflow"},
 		"exit":    {protocol.ReasonExited, "run returned 1"},
 	} {
@@ -701,6 +701,42 @@ func TestAnAppThatNothingCanWakeHasCompleted(t *testing.T) {
 	}
 	if b.device.LEDs()&16 == 0 {
 		t.Error("its timer did not fire before")
+	}
+}
+
+func TestRestartPolicies(t *testing.T) {
+	empty := []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x07\x01\x03run\x00\x00\x0a\x04\x01\x02\x00\x0b")
+	for name, test := range map[string]struct {
+		policy    protocol.RestartPolicy
+		crashes   bool
+		restarted bool
+	}{
+		"always, completed":     {protocol.RestartAlways, false, true},
+		"always, failed":        {protocol.RestartAlways, true, true},
+		"on failure, completed": {protocol.RestartOnFailure, false, false},
+		"on failure, failed":    {protocol.RestartOnFailure, true, true},
+		"never, completed":      {protocol.RestartNever, false, false},
+		"never, failed":         {protocol.RestartNever, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, g := start(t)
+			app, phase := g.offer("app", empty), protocol.PhaseCompleted
+			if test.crashes {
+				app, phase = with(g.offer("app", moduleOf(t, "misbehaves")), 1, "mode", "exit"), protocol.PhaseFailed
+			}
+			app.RestartPolicy = test.policy
+			g.desire(app)
+			if test.restarted {
+				until(t, "it was restarted twice", func() bool { s := b.device.States(); return len(s) == 1 && s[0].Restarts >= 2 })
+				return
+			}
+			g.phase("app", phase)
+			b.device.mu.Lock()
+			defer b.device.mu.Unlock()
+			if a := b.device.apps["app"]; a.retry != nil || a.inst != nil || a.restarts != 0 {
+				t.Errorf("it is to be restarted: %+v", a)
+			}
+		})
 	}
 }
 

@@ -69,7 +69,7 @@ func (s store) loadState() (savedState, error) {
 	if err != nil {
 		return savedState{}, fmt.Errorf("open state: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var state savedState
 	if err := json.NewDecoder(io.LimitReader(f, maxState)).Decode(&state); err != nil {
 		return savedState{}, nil

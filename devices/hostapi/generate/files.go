@@ -26,7 +26,7 @@ const (
 
 type text struct{ strings.Builder }
 
-func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
+func (t *text) line(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
 
 // letters writes a signature as the runtime does: "iF:i".
 func letters(f hostapi.Function) string {
