@@ -39,6 +39,35 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/*
+ * The loop's variables that every instruction uses. A compiler's own choice of
+ * registers for a function with hundreds of equally frequent blocks is poor, so
+ * GCC on Arm is told: global register variables, in registers that calls
+ * preserve. wasm_run saves its caller's values of them.
+ */
+#if defined(__arm__) && !defined(__clang__)
+#define PINNED(type, name, where) register type name __asm__(where);
+#define IN_REGISTERS 1
+#else
+#define PINNED(type, name, where)
+#define IN_REGISTERS 0
+#endif
+
+#define LOOP_VARIABLES(X) \
+	X(const uint8_t *, ip, "r4")       /* next byte of code */ \
+	X(uint32_t *, sp, "r5")            /* next free slot of the stack */ \
+	X(uint32_t *, locals, "r6")        /* first slot of the function's parameters */ \
+	X(uint32_t, a, "r7")               /* operands on top of the stack, */ \
+	X(uint32_t, b, "r8")               /* see above */ \
+	X(const void *const *, t0, "r9")   /* tables of the three states */ \
+	X(const void *const *, t1, "r10") \
+	X(const void *const *, t2, "r11")
+LOOP_VARIABLES(PINNED)
+#define AS_MEMBER(type, name, where) type name;
+#define AS_VARIABLE(type, name, where) type name;
+#define SAVE(type, name, where) saved.name = name;
+#define RESTORE(type, name, where) name = saved.name;
+
 enum { TABLE = 0xfd, HOST_CALL_FUEL = 16, FAST_SPAN = 127 + 8 };
 
 /* Addresses below this can take any one-byte offset and any width without
@@ -54,6 +83,28 @@ static inline uint64_t get64(const uint8_t *p) { uint64_t v; __builtin_memcpy(&v
 static inline void put16(uint8_t *p, uint32_t v) { uint16_t h = (uint16_t)v; __builtin_memcpy(p, &h, 2); }
 static inline void put32(uint8_t *p, uint32_t v) { __builtin_memcpy(p, &v, 4); }
 static inline void put64(uint8_t *p, uint64_t v) { __builtin_memcpy(p, &v, 8); }
+
+/*
+ * The loop must not let anyone take the address of its variables, or they would
+ * not stay in registers. So what decodes a number gives it together with the
+ * number of bytes.
+ */
+static __attribute__((noinline)) uint64_t decode_index(const uint8_t *p)
+{
+	const uint8_t *start = p;
+	uint32_t value = leb_u32(&p);
+
+	return (uint64_t)(p - start) << 32 | value;
+}
+
+#define INDEX(to) do { \
+	to = *ip++; \
+	if (unlikely(to & 0x80)) { \
+		uint64_t both_ = decode_index(ip - 1); \
+		to = (uint32_t)both_; \
+		ip += (uint32_t)(both_ >> 32) - 1; \
+	} \
+} while (0)
 
 /* ------------------------------------------------- instructions off the loop */
 
@@ -364,18 +415,32 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 	struct wasm_instance *self = x->instance;
 	const struct wasm_func *func = x->func, *callee;
 	struct wasm_instance *target;
-	const uint8_t *ip = x->ip, *end = NULL;
-	uint32_t *sp = x->sp, *locals = x->locals;
+	const uint8_t *end = NULL;
 	const uint32_t *side = x->side;
-	const void *const *t0, *const *t1, *const *t2;
 	uint8_t *memory;
-	uint32_t a = 0, b = 0, limit, spent = 0;
+	uint32_t limit;
 	int32_t fuel, given;
 	int trap;
 	uint8_t op = 0;
 
+#if IN_REGISTERS
+	struct {
+		LOOP_VARIABLES(AS_MEMBER)
+	} saved;
+#else
+	LOOP_VARIABLES(AS_VARIABLE)
+#endif
+
 	if (x->status != WASM_OUT_OF_FUEL)
 		return (enum wasm_status)x->status;
+#if IN_REGISTERS
+	LOOP_VARIABLES(SAVE)
+#endif
+	ip = x->ip;
+	sp = x->sp;
+	locals = x->locals;
+	a = b = 0;
+	t0 = tables[0][0], t1 = t0 + TABLE, t2 = t1 + TABLE;
 	given = allowance < INT32_MAX / 2 ? (int32_t)allowance : INT32_MAX / 2;
 	fuel = given - x->debt;
 
@@ -383,7 +448,6 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 #define USE_MEMORY() (memory = self->memory->data, limit = fast_limit(self->memory))
 
 	USE_MEMORY();
-	t0 = tables[0][0], t1 = t0 + TABLE, t2 = t1 + TABLE;
 	if (fuel < 0)
 		goto out_of_fuel;
 	if (x->begin != UINT32_MAX) {
@@ -510,20 +574,19 @@ L0_end:
 	if (likely(ip != end))
 		NEXT0;
 L0_return_: {
-	struct wasm_frame frame;
+	const struct wasm_frame *frame = (const void *)(locals + func->params + func->locals);
 	uint32_t *from, *to = locals;
 	uint32_t n = func->results;
 
-	__builtin_memcpy(&frame, locals + func->params + func->locals, sizeof(frame));
-	if (unlikely(frame.func == NULL))
+	if (unlikely(frame->func == NULL))
 		goto leave;
-	if (func->type >> 15 != frame.func->type >> 15)
-		USE_TABLES(frame.func);
+	if (func->type >> 15 != frame->func->type >> 15)
+		USE_TABLES(frame->func);
 	from = sp - n;
-	ip = frame.ip;
-	locals = frame.locals;
-	side = frame.side;
-	func = frame.func;
+	ip = frame->ip;
+	locals = frame->locals;
+	side = frame->side;
+	func = frame->func;
 	end = func->code + func->length;
 	if (likely(n == 1)) {
 		sp = to;
@@ -538,11 +601,11 @@ L0_return_: {
 
 	/* Return from a function that was called from another instance or the host. */
 leave: {
-	struct wasm_crossing c;
+	struct wasm_crossing c = {0};
 	uint32_t *from, *to = locals, n = func->results;
 
 	if (x->depth > 0)
-		__builtin_memcpy(&c, locals + func->params + func->locals + FRAME_SLOTS, sizeof(c));
+		c = *(const struct wasm_crossing *)(const void *)(locals + func->params + func->locals + FRAME_SLOTS);
 	from = sp - n;
 	while (n-- > 0)
 		*to++ = *from++;
@@ -565,12 +628,9 @@ leave: {
 }
 
 L0_call: {
-	uint32_t index = *ip++;
+	uint32_t index;
 
-	if (unlikely(index & 0x80)) {
-		ip--;
-		index = leb_u32(&ip);
-	}
+	INDEX(index);
 	callee = &self->m->funcs[index];
 }
 enter:
@@ -579,9 +639,9 @@ enter:
 	if (unlikely((size_t)((uint8_t *)x->stack_end - (uint8_t *)sp) < callee->need * sizeof(*sp)))
 		goto stack_overflow;
 	{
-		struct wasm_frame frame = {ip, locals, side, func};
+		uint32_t *first = sp - callee->params;
+		struct wasm_frame *frame;
 
-		locals = sp - callee->params;
 		if (callee->locals) {
 			uint32_t n = callee->locals;
 
@@ -590,7 +650,12 @@ enter:
 				*sp++ = 0;
 			while (--n > 0);
 		}
-		__builtin_memcpy(sp, &frame, sizeof(frame));
+		frame = (struct wasm_frame *)(void *)sp;
+		frame->ip = ip;
+		frame->locals = locals;
+		frame->side = side;
+		frame->func = func;
+		locals = first;
 		sp += FRAME_SLOTS;
 	}
 	if (func == NULL || callee->type >> 15 != func->type >> 15)
@@ -641,14 +706,14 @@ cross:
 	if ((size_t)(x->stack_end - sp) < (size_t)callee->need + CROSSING_SLOTS)
 		goto stack_overflow;
 	{
-		struct wasm_frame outer = {0};
-		struct wasm_crossing c = {self, {ip, locals, side, func}};
+		const struct wasm_frame outer = {0};
+		const struct wasm_crossing c = {self, {ip, locals, side, func}};
 
 		locals = sp - callee->params;
 		for (uint32_t n = callee->locals; n > 0; n--)
 			*sp++ = 0;
-		__builtin_memcpy(sp, &outer, sizeof(outer));
-		__builtin_memcpy(sp + FRAME_SLOTS, &c, sizeof(c));
+		*(struct wasm_frame *)(void *)sp = outer;
+		*(struct wasm_crossing *)(void *)(sp + FRAME_SLOTS) = c;
 		sp += FRAME_SLOTS + CROSSING_SLOTS;
 	}
 	x->depth++;
@@ -666,9 +731,12 @@ cross:
 	NEXT0;
 
 L1_call_indirect: {
-	uint32_t type = leb_u32(&ip), ref;
-	const struct wasm_table *table = self->tables[leb_u32(&ip)];
+	uint32_t type, index, ref;
+	const struct wasm_table *table;
 
+	INDEX(type);
+	INDEX(index);
+	table = self->tables[index];
 	if (a >= table->size)
 		TRAP(WASM_TRAP_TABLE);
 	ref = table->items[a];
@@ -721,9 +789,10 @@ L2_select: {
 }
 L0_select_t: {
 	uint8_t type;
-	uint32_t condition = *--sp;
+	uint32_t condition = *--sp, n;
 
-	leb_u32(&ip);
+	INDEX(n); /* of types: 1 */
+	(void)n;
 	type = *ip++;
 	if (slots_of(type) == 2) {
 		sp -= 2;
@@ -782,11 +851,8 @@ G_select:
 	NEXT0;
 
 #define LOCAL_SLOT(to) \
-	uint32_t index_ = *ip++, to; \
-	if (unlikely(index_ & 0x80)) { \
-		ip--; \
-		index_ = leb_u32(&ip); \
-	} \
+	uint32_t index_, to; \
+	INDEX(index_); \
 	to = ((const uint16_t *)(const void *)func->side)[-1 - (int32_t)index_]
 
 G_local_get: {
@@ -818,8 +884,9 @@ G_local_tee: {
 	NEXT0;
 }
 G_global_get: {
-	uint32_t index = leb_u32(&ip);
+	uint32_t index;
 
+	INDEX(index);
 	if (slots_of(self->m->globals[index].type) == 2) {
 		store64(sp, load64(self->globals[index]));
 		sp += 2;
@@ -829,8 +896,9 @@ G_global_get: {
 	NEXT1;
 }
 G_global_set: {
-	uint32_t index = leb_u32(&ip);
+	uint32_t index;
 
+	INDEX(index);
 	if (slots_of(self->m->globals[index].type) == 2) {
 		sp -= 2;
 		store64(self->globals[index], load64(sp));
@@ -841,16 +909,22 @@ G_global_set: {
 }
 
 L1_table_get: {
-	const struct wasm_table *table = self->tables[leb_u32(&ip)];
+	const struct wasm_table *table;
+	uint32_t index;
 
+	INDEX(index);
+	table = self->tables[index];
 	if (a >= table->size)
 		TRAP(WASM_TRAP_TABLE);
 	a = table->items[a];
 	NEXT1;
 }
 L2_table_set: {
-	const struct wasm_table *table = self->tables[leb_u32(&ip)];
+	const struct wasm_table *table;
+	uint32_t index;
 
+	INDEX(index);
+	table = self->tables[index];
 	if (a >= table->size)
 		TRAP(WASM_TRAP_TABLE);
 	table->items[a] = b;
@@ -890,9 +964,10 @@ STORE64(f64_store, put64(p, v))
 #endif
 
 load_slow: {
-	const uint8_t *p = checked_address(self->memory, op, &ip, a);
+	const uint8_t *after = ip, *p = checked_address(self->memory, op, &after, a);
 	uint64_t value;
 
+	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
 	value = load(op, p);
@@ -905,16 +980,20 @@ load_slow: {
 	NEXT1;
 }
 store_slow: {
-	uint8_t *p = checked_address(self->memory, op, &ip, a);
+	const uint8_t *after = ip;
+	uint8_t *p = checked_address(self->memory, op, &after, a);
 
+	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
 	store(op, p, b);
 	NEXT0;
 }
 store64_slow: {
-	uint8_t *p = checked_address(self->memory, op, &ip, sp[-3]);
+	const uint8_t *after = ip;
+	uint8_t *p = checked_address(self->memory, op, &after, sp[-3]);
 
+	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
 	store(op, p, load64(sp - 2));
@@ -957,10 +1036,14 @@ S2_i32_const:
 	a = b;
 	CONSTANT(b);
 	NEXT2;
-L0_i64_const:
-	store64(sp, (uint64_t)leb_s64(&ip));
+L0_i64_const: {
+	const uint8_t *p = ip;
+
+	store64(sp, (uint64_t)leb_s64(&p));
+	ip = p;
 	sp += 2;
 	NEXT0;
+}
 #if WASM_FLOAT
 L0_f32_const:
 	a = get32(ip);
@@ -1157,10 +1240,15 @@ L0_i32_trunc_f64_u:
 L0_i64_trunc_f64_s:
 L0_i64_trunc_f64_u:
 	/* 0xa8 to 0xab give i32, 0xae to 0xb1 i64; truncate counts them on. */
-	trap = truncate(&sp, op < 0xae ? op - 0xa8u : op - 0xaeu + 4, false);
+{
+	uint32_t *top = sp;
+
+	trap = truncate(&top, op < 0xae ? op - 0xa8u : op - 0xaeu + 4, false);
+	sp = top;
 	if (trap)
 		goto trapped;
 	NEXT0;
+}
 L1_f32_convert_i32_s:
 	a = bits32((float)(int32_t)a);
 	NEXT1;
@@ -1210,16 +1298,22 @@ L1_ref_is_null:
 	a = a == WASM_NULL;
 	NEXT1;
 L0_ref_func:
-	a = wasm_ref(self, leb_u32(&ip));
+	INDEX(a);
+	a = wasm_ref(self, a);
 	NEXT1;
 
-L0_prefix:
-	spent = 0;
-	trap = prefixed(self, &ip, &sp, &spent);
+L0_prefix: {
+	const uint8_t *p = ip;
+	uint32_t *top = sp, spent = 0;
+
+	trap = prefixed(self, &p, &top, &spent);
+	ip = p;
+	sp = top;
 	if (trap)
 		goto trapped;
 	fuel -= (int32_t)spent;
 	NEXT0;
+}
 
 	/* --- the ends of a run */
 stack_overflow:
@@ -1246,5 +1340,8 @@ stop:
 	/* fuel started at given less the old debt; below zero is the new one. */
 	x->used += (uint64_t)((int64_t)given - x->debt - fuel);
 	x->debt = fuel < 0 ? -fuel : 0;
+#if IN_REGISTERS
+	LOOP_VARIABLES(RESTORE)
+#endif
 	return (enum wasm_status)x->status;
 }

@@ -224,6 +224,9 @@ struct wasm_binding {
 	uint32_t function;
 };
 
+/* What lies on an instance's stack: aligned to slots, among other values. */
+#define ON_STACK __attribute__((packed, aligned(4), may_alias))
+
 /*
  * What a call saves on the stack. From lower to higher addresses lie the
  * callee's parameters (pushed by its caller), its other locals, this frame and
@@ -235,7 +238,7 @@ struct wasm_frame {
 	uint32_t *locals;
 	const uint32_t *side;
 	const struct wasm_func *func;
-};
+} ON_STACK;
 
 enum { FRAME_SLOTS = sizeof(struct wasm_frame) / 4 };
 
@@ -243,7 +246,7 @@ enum { FRAME_SLOTS = sizeof(struct wasm_frame) / 4 };
 struct wasm_crossing {
 	struct wasm_instance *instance;
 	struct wasm_frame frame;
-};
+} ON_STACK;
 
 enum { CROSSING_SLOTS = sizeof(struct wasm_crossing) / 4 };
 
@@ -290,15 +293,10 @@ static inline uint32_t wasm_ref(const struct wasm_instance *i, uint32_t function
 /* The instance that a reference names. */
 struct wasm_instance *wasm_ref_instance(struct wasm_instance *i, uint32_t ref);
 
-static inline uint64_t load64(const uint32_t *p)
-{
-	uint64_t v;
-
-	__builtin_memcpy(&v, p, 8);
-	return v;
-}
-
-static inline void store64(uint32_t *p, uint64_t v) { __builtin_memcpy(p, &v, 8); }
+/* Two slots. */
+typedef uint64_t wasm_wide_on_stack __attribute__((aligned(4), may_alias));
+static inline uint64_t load64(const uint32_t *p) { return *(const wasm_wide_on_stack *)(const void *)p; }
+static inline void store64(uint32_t *p, uint64_t v) { *(wasm_wide_on_stack *)(void *)p = v; }
 
 /* Bulk operations: a trap code or WASM_TRAP_NONE. */
 int wasm_memory_init(struct wasm_instance *i, uint32_t segment, uint32_t to, uint32_t from, uint32_t n);

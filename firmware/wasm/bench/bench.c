@@ -65,7 +65,12 @@ static int measure(const struct kernel *k)
 		;
 	run = board_ticks() - run;
 	if (wasm_status(i) != WASM_DONE) {
-		e.detail = "trapped";
+		struct wasm_trap trap;
+
+		wasm_get_trap(i, &trap);
+		board_print_number(trap.offset);
+		board_print(" ");
+		e.detail = wasm_trap_text(trap.code);
 		goto failed;
 	}
 	got = (int)wasm_results(i)[0];

@@ -4,8 +4,10 @@
 // C runner (../test/runner.c), which reads it on the host and on boards alike.
 //
 // The suite, converted to JSON command files by wast2json, comes with the
-// wazero module. Usage: spectest SUITE_DIR OUT [FILE...], where SUITE_DIR is
-// wazero's internal/integration_test/spectest.
+// wazero module. Usage: spectest [-board] SUITE_DIR OUT [FILE...], where
+// SUITE_DIR is wazero's internal/integration_test/spectest. With -board, what
+// needs more memory than a board has is left out, and the blob is preceded by
+// its length, 4 bytes.
 //
 // The blob is a sequence of commands, little-endian, strings and vectors with
 // a length of 4 bytes. Each begins with a byte and the line of its script:
@@ -30,6 +32,7 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,6 +104,7 @@ type packer struct {
 	slots   map[string]uint32
 	current uint32
 	next    uint32
+	board   bool
 	total   int
 	skipped map[string]int
 }
@@ -279,6 +283,10 @@ func (p *packer) file(suite, path string) error {
 			p.skipped[reason]++
 			continue
 		}
+		if p.board && tooLarge[skipKey{suite, name, c.Line}] {
+			p.skipped["memory beyond 16 MiB"]++
+			continue
+		}
 		flags := kept(script.Commands[i:])
 		if large[name] {
 			flags |= 2
@@ -309,8 +317,8 @@ func kept(commands []command) uint32 {
 	return 0
 }
 
-func run(dir, out string, only []string) error {
-	p := &packer{skipped: map[string]int{}}
+func run(dir, out string, board bool, only []string) error {
+	p := &packer{skipped: map[string]int{}, board: board}
 	spectest, err := os.ReadFile(filepath.Join(dir, "testdata", "spectest.wasm"))
 	if err != nil {
 		return err
@@ -335,6 +343,9 @@ func run(dir, out string, only []string) error {
 	}
 	p.u8('E')
 	p.u32(0)
+	if board {
+		p.out = append(binary.LittleEndian.AppendUint32(nil, uint32(len(p.out))), p.out...)
+	}
 	if err := os.WriteFile(out, p.out, 0o644); err != nil {
 		return err
 	}
@@ -358,11 +369,13 @@ func contains(list []string, s string) bool {
 }
 
 func main() {
-	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: spectest SUITE_DIR OUT [SUITE/FILE...]")
+	board := flag.Bool("board", false, "pack for a board")
+	flag.Parse()
+	if flag.NArg() < 2 {
+		fmt.Fprintln(os.Stderr, "usage: spectest [-board] SUITE_DIR OUT [SUITE/FILE...]")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
+	if err := run(flag.Arg(0), flag.Arg(1), *board, flag.Args()[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "spectest:", err)
 		os.Exit(1)
 	}

@@ -30,3 +30,13 @@ var skips = map[skipKey]string{
 // large lists files with modules that grow their memory by up to 20 MiB, which
 // needs a machine with so much.
 var large = map[string]bool{"call": true, "call_indirect": true, "local_tee": true, "memory_grow": true, "nop": true}
+
+// tooLarge lists commands whose memory grows beyond what a board has.
+var tooLarge = map[skipKey]bool{
+	{"v1", "call", 294}: true, {"v2", "call", 359}: true,
+	{"v1", "call_indirect", 574}: true, {"v2", "call_indirect", 603}: true,
+	{"v1", "local_tee", 345}: true, {"v2", "local_tee", 345}: true,
+	{"v1", "memory_grow", 45}: true, {"v1", "memory_grow", 48}: true,
+	{"v2", "memory_grow", 45}: true, {"v2", "memory_grow", 48}: true,
+	{"v1", "nop", 382}: true, {"v2", "nop", 382}: true,
+}
