@@ -107,6 +107,16 @@ _Noreturn void port_panic(const char *why)
 	reset_now();
 }
 
+static void panic_hex(const char *what, uint32_t value)
+{
+	char text[9] = {0};
+	for (int i = 0; i < 8; i++) {
+		text[i] = "0123456789abcdef"[value >> (28 - 4 * i) & 15u];
+	}
+	console_panic(what);
+	console_panic(text);
+}
+
 static void describe(struct port_crash *c, const uint32_t *frame)
 {
 	uint32_t sp = (uint32_t)(uintptr_t)frame;
@@ -156,6 +166,10 @@ __attribute__((used)) uint32_t *fault_handler(uint32_t *frame, uint32_t exc_retu
 	}
 	console_panic("\r\nfirmware stopped: ");
 	console_panic(record.crash.text);
+	panic_hex(" pc ", record.crash.pc);
+	panic_hex(" lr ", record.crash.lr);
+	panic_hex(" status ", record.crash.fault_status);
+	panic_hex(" address ", record.crash.fault_address);
 	console_panic("\r\n");
 	reset_now();
 }

@@ -46,6 +46,8 @@ extern struct port_crash sandbox_fault;
 
 // sandbox.c
 void sandbox_start(void);
+void sandbox_suspend(void); // around writes to non-volatile memory
+void sandbox_resume(void);
 bool sandbox_active(void);
 void sandbox_abort(void); // where the fault handler sends the core to
 

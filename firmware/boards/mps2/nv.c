@@ -27,7 +27,9 @@ int port_nv_erase(uint32_t offset, uint32_t len)
 	if (offset % ERASE_SIZE != 0 || len % ERASE_SIZE != 0 || offset > nv.size || len > nv.size - offset) {
 		return PORT_EINVAL;
 	}
+	sandbox_suspend();
 	memset((uint8_t *)BOARD_NV_BASE + offset, 0xFF, len);
+	sandbox_resume();
 	return PORT_OK;
 }
 
@@ -37,7 +39,9 @@ int port_nv_write(uint32_t offset, const void *data, uint32_t len)
 	    len > nv.size - offset) {
 		return PORT_EINVAL;
 	}
+	sandbox_suspend();
 	memcpy((uint8_t *)BOARD_NV_BASE + offset, data, len);
+	sandbox_resume();
 	return PORT_OK;
 }
 

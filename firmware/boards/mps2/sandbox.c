@@ -94,11 +94,25 @@ static void open_arena(uint32_t first, uint32_t count)
 
 #endif
 
+// Non-volatile memory is read-only to everyone while the MPU is on: Armv8-M knows no
+// region that only the privileged may write.
+void sandbox_suspend(void)
+{
+	MPU_CTRL = 0;
+	barrier();
+}
+
+void sandbox_resume(void)
+{
+	barrier();
+	MPU_CTRL = MPU_ENABLE | MPU_PRIVDEFENA;
+	barrier();
+}
+
 void sandbox_start(void)
 {
 	open_fixed();
-	MPU_CTRL = MPU_ENABLE | MPU_PRIVDEFENA;
-	barrier();
+	sandbox_resume();
 }
 
 // Calls fn(arg) unprivileged; 0 when it returned, 1 when a fault ended it.
