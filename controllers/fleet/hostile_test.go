@@ -31,6 +31,7 @@ func TestNothingIsFetched(t *testing.T) {
 	t.Setenv("PATH", bin)
 
 	host := strings.TrimPrefix(server.URL, "http://")
+	c := fleet.NewCache()
 	for _, address := range []string{
 		server.URL + "/x.yaml", "HTTP://" + host + "/x.yaml", "git::" + server.URL + "/r.git", server.URL + "/r//x?ref=main",
 		"github.com/x/y", "GitHub.com/x/y", "git@" + host + ":x/y.git", "ssh://git@" + host + "/x/y", "file:///x/y", "x@y:z/w.git",
@@ -49,7 +50,7 @@ func TestNothingIsFetched(t *testing.T) {
 			for _, also := range []string{"", "namePrefix: x-\n"} {
 				tree := fleettest.Base()
 				tree.Set("devices/kustomization.yaml", also+strings.ReplaceAll(field, "%", "'"+address+"'")+"\n")
-				if f := judge(t, gitTree(t, tree), fleet.Options{}); !f.Refused() {
+				if f := judge(t, gitTree(t, tree), fleet.Options{Cache: c}); !f.Refused() {
 					t.Errorf("%s with %q is accepted", field, address)
 				}
 			}

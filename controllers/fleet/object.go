@@ -343,7 +343,8 @@ func (j *objectJudge) custom(s *kindSchema) error {
 		j.reportField(v1alpha1.ReasonSchemaInvalid, "status", "status is reported by the controllers: remove it")
 	}
 	defaulted := runtime.DeepCopyJSON(j.value)
-	for _, path := range s.prepare(defaulted) {
+	unknown := s.prepare(defaulted)
+	for _, path := range unknown {
 		hint := "remove it"
 		if near := s.nearest(path); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
@@ -353,6 +354,9 @@ func (j *objectJudge) custom(s *kindSchema) error {
 	if errs := s.validate(defaulted); len(errs) > 0 {
 		j.fieldErrors(v1alpha1.ReasonSchemaInvalid, errs)
 		return nil
+	}
+	if len(unknown) > 0 {
+		return nil // what the rules say may follow from a field with a wrong name
 	}
 	if errs := s.checkRules(j.ctx, defaulted, nil); len(errs) > 0 {
 		if err := j.ctx.Err(); err != nil {

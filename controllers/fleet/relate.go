@@ -18,9 +18,14 @@ import (
 
 // relate judges what objects say of each other.
 func (j *judgement) relate() error {
-	r := &relation{judgement: j, spaces: map[string]*space{}, declared: map[string]bool{}}
+	r := &relation{judgement: j, spaces: map[string]*space{}, declared: map[string]bool{}, exists: map[ID]bool{}}
+	r.partial = slices.ContainsFunc(j.findings, func(f v1alpha1.Finding) bool {
+		return f.Severity == SeverityError && f.Object == ""
+	})
 	r.collect()
-	r.namespaces()
+	if !r.partial {
+		r.namespaces()
+	}
 	r.deviceKeys()
 	for _, name := range r.order {
 		s := r.spaces[name]
@@ -47,6 +52,9 @@ const (
 
 type relation struct {
 	*judgement
+	// partial: files could not be read, so that what seems to be missing may stand there.
+	partial  bool
+	exists   map[ID]bool // Gateways and Applications, good or bad
 	pairs    int
 	spaces   map[string]*space
 	order    []string
@@ -60,6 +68,7 @@ type space struct {
 	devices []*judged
 	apps    []*judged
 	first   *judged
+	bad     bool                          // Devices of it could not be read
 	index   map[string]map[string][]int32 // label → value → devices
 	applied [][]int32                     // device → indices of apps
 }
@@ -78,7 +87,12 @@ func (r *relation) collect() {
 			r.spaces[id.Namespace] = s
 			r.order = append(r.order, id.Namespace)
 		}
+		if id.Kind == kindGateway || id.Kind == kindApplication {
+			r.exists[id] = true
+		}
 		switch {
+		case id.Kind == kindDevice && o.object.Device == nil:
+			s.bad = true
 		case o.object.Device != nil:
 			s.devices = append(s.devices, o)
 		case o.object.Application != nil:
@@ -118,23 +132,13 @@ func (r *relation) deviceKeys() {
 
 // references checks what Devices name.
 func (r *relation) references(s *space) {
-	var apps map[string]bool
 	for _, d := range s.devices {
 		spec := &d.object.Device.Spec
 		if spec.Gateway != "" {
 			r.gateway(s, d, spec.Gateway)
 		}
-		if len(spec.Config) == 0 {
-			continue
-		}
-		if apps == nil {
-			apps = map[string]bool{}
-			for _, a := range s.apps {
-				apps[a.object.ID.Name] = true
-			}
-		}
 		for app := range spec.Config {
-			if !apps[app] {
+			if !r.partial && !r.exists[ID{kindApplication, s.name, app}] {
 				r.report(SeverityWarning, v1alpha1.ReasonUnknownReference, d, "spec.config["+app+"]", "there is no Application %s in namespace %s, so this config is not used", quote(app), quote(s.name))
 			}
 		}
@@ -148,6 +152,7 @@ func (r *relation) gateway(s *space, d *judged, name string) {
 	}
 	g := r.gateways[namespace+"/"+name]
 	switch {
+	case g == nil && (r.partial || r.exists[ID{kindGateway, namespace, name}]):
 	case g == nil:
 		r.report(SeverityError, v1alpha1.ReasonUnknownReference, d, "spec.gateway", "there is no Gateway %s in the commit: correct spec.gateway, or leave it out to have one assigned", quote(namespace+"/"+name))
 	case !serves(g, s.name):
@@ -186,7 +191,7 @@ func (r *relation) selects(s *space, i int, app *judged) {
 		}
 		r.mergedConfig(app, device)
 	}
-	if !found {
+	if !found && !s.bad && !r.partial {
 		r.report(SeverityWarning, v1alpha1.ReasonSelectsNothing, app, "spec.selector", "the selector %s matches no device of namespace %s, so nothing will run: check the devices' labels", quote(app.selector.String()), quote(s.name))
 	}
 }

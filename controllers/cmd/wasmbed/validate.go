@@ -115,6 +115,9 @@ func openSource(path, revision string) (*fleetSource, error) {
 		return nil, fmt.Errorf("%s is a file: name the directory of the root kustomization", path)
 	}
 	repository, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repository, err = git.PlainOpen(dir) // a bare one
+	}
 	switch {
 	case errors.Is(err, git.ErrRepositoryNotExists) && revision == "":
 		return openDirectory(dir, dir)

@@ -34,7 +34,7 @@ func result(t *testing.T, change func(fleettest.Tree)) report.Result {
 }
 
 func bad(t fleettest.Tree) {
-	t.Replace("devices/a.yaml", "  backend", "  bord: x\n  backend")
+	t.Replace("apps/report.yaml", "  limits", "  limit: x\n  limits")
 	t.Replace("apps/blink.yaml", "{site: hall}", "{site: cellar}")
 }
 
@@ -44,7 +44,7 @@ func TestText(t *testing.T) {
 		want   string
 	}{
 		"good": {func(fleettest.Tree) {}, "accepted: 3 devices, 2 applications, 1 gateway, 1 other object\n"},
-		"bad": {bad, `devices/a.yaml:9:3: error: Device plant/a: unknown field "spec.bord": did you mean board? (SchemaInvalid)
+		"bad": {bad, `apps/report.yaml:10:3: error: Application plant/report: unknown field "spec.limit": did you mean limits? (SchemaInvalid)
 apps/blink.yaml:8:3: warning: Application plant/blink: the selector "site=cellar" matches no device of namespace "plant", so nothing will run: check the devices' labels (SelectsNothing)
 refused: 1 error, 1 warning; nothing would be applied
 `},
@@ -80,7 +80,7 @@ func TestJSON(t *testing.T) {
 	if !got.Refused || got.Errors != 1 || got.Warnings != 1 || got.Version != report.Version || got.Revision != "c0ffee" {
 		t.Errorf("got %+v", got)
 	}
-	if len(got.Findings) != 2 || got.Findings[0] != want.Findings[0] || len(got.Modules) != 2 || got.Objects.Devices != 3 {
+	if len(got.Findings) != 2 || got.Findings[0] != want.Findings[0] || len(got.Modules) != 1 || got.Objects.Devices != 3 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -90,6 +90,7 @@ func TestSARIF(t *testing.T) {
 	var out bytes.Buffer
 	err := result(t, func(tree fleettest.Tree) {
 		bad(tree)
+		tree.Replace("apps/blink.yaml", "  limits", "  limits: {stack: 1}\n  x")
 		tree.Replace("devices/kustomization.yaml", "- a.yaml", "- a.yaml\n- 'x y#?.yaml'")
 		tree.Set("devices/x y#?.yaml", "a: [")
 	}).SARIF(&out, "1.0")
@@ -104,10 +105,10 @@ func TestSARIF(t *testing.T) {
 		t.Errorf("not valid: %v", err)
 	}
 	run := parsed.Runs[0]
-	if len(run.Tool.Driver.Rules) != len(fleet.Reasons) || len(run.Results) != 3 {
+	if len(run.Tool.Driver.Rules) != len(fleet.Reasons) || len(run.Results) != 4 {
 		t.Errorf("%d rules, %d results", len(run.Tool.Driver.Rules), len(run.Results))
 	}
-	for _, want := range []string{`"version": "2.1.0"`, `"uri": "devices/x%20y%23%3F.yaml"`, `"startLine": 9`, `"ruleId": "SchemaInvalid"`, `"level": "warning"`} {
+	for _, want := range []string{`"version": "2.1.0"`, `"uri": "devices/x%20y%23%3F.yaml"`, `"startLine": 10`, `"ruleId": "SchemaInvalid"`, `"level": "error"`} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s is missing", want)
 		}
