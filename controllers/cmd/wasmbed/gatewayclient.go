@@ -35,9 +35,13 @@ func gatewayClientOf(command *cobra.Command) (*gatewayClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newGatewayClient(command.Context(), objects)
+}
+
+func newGatewayClient(ctx context.Context, objects client.Client) (*gatewayClient, error) {
 	name := pki.SecretName(pki.Identity{Kind: pki.Client, Name: "admin"})
 	secret := &corev1.Secret{}
-	if err := objects.Get(command.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: name}, secret); err != nil {
+	if err := objects.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: name}, secret); err != nil {
 		return nil, fmt.Errorf("read the administrator's identity: %w", err)
 	}
 	credentials, err := pki.ParseCredentials(secret.Data)

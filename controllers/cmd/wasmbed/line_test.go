@@ -18,6 +18,7 @@ import (
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/status"
+	"wasmbed.dev/gateway"
 )
 
 const secondBlink = `apiVersion: wasmbed.dev/v1alpha1
@@ -102,10 +103,22 @@ func TestTheLine(t *testing.T) {
 		s.removeResource("apps/kustomization.yaml", "second.yaml")
 		commit, _ := s.push("Remove the second light")
 		s.settled(commit)
-		for name := range s.instances() {
-			if strings.HasPrefix(name, "second.") {
-				t.Errorf("instance %s is still there", name)
+		eventually(t, "the second light is nowhere", func() error {
+			for name := range s.instances() {
+				if strings.HasPrefix(name, "second.") {
+					return fmt.Errorf("instance %s is still there", name)
+				}
 			}
+			return nil
+		})
+		s.settled(commit)
+		for _, device := range s.devices() {
+			eventually(t, device+" no longer runs it", func() error {
+				if apps := s.facts(device).Apps; slices.ContainsFunc(apps, func(a gateway.AppFacts) bool { return a.Name == "second" }) {
+					return fmt.Errorf("it reports %+v", apps)
+				}
+				return nil
+			})
 		}
 		s.must(s.clone, "git", "revert", "--no-edit", "HEAD")
 		s.must(s.clone, "git", "push", "origin", "HEAD:main")

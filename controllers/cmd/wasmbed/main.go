@@ -67,7 +67,7 @@ func newRootCommand() *cobra.Command {
 		}
 	}
 	add("run", newUpCommand(), newDownCommand(), newRestartCommand(), newCleanCommand())
-	add("look", newStatusCommand(), newLogsCommand(), newEnrollCommand())
+	add("look", newStatusCommand(), newTraceCommand(), newLogsCommand(), newEnrollCommand())
 	add("fleet", newValidateCommand(), newBuildCommand())
 	root.AddCommand(newNotifyCommand(), newControllersCommand(), newGatewayCommand(), newSimulatorCommand(), newDashboardCommand())
 	return root

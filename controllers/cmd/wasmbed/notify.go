@@ -9,11 +9,13 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/internal/local"
@@ -60,6 +62,7 @@ func newNotifyCommand() *cobra.Command {
 
 // annotatePush asks for a fetch now and tells when the push arrived.
 func annotatePush(ctx context.Context, kubeconfig, commit, at string) error {
+	ctrllog.SetLogger(logr.Discard())
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("read the hook's kubeconfig: %w", err)

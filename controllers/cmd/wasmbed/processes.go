@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"wasmbed.dev/controllers/internal/manager"
 	"wasmbed.dev/controllers/internal/workload"
@@ -34,6 +36,8 @@ func newProcess(name, short string, run func(ctx context.Context, config *rest.C
 			}
 			config.UserAgent = "wasmbed-" + name + "/" + version
 			log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil))
+			ctrllog.SetLogger(log)
+			klog.SetLogger(log)
 			return run(command.Context(), config, log)
 		},
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/local"
 	"wasmbed.dev/controllers/internal/status"
+	"wasmbed.dev/gateway"
 )
 
 // root is the top of this module, seen from this package.
@@ -216,6 +216,43 @@ func (s *stack) instances() map[string]v1alpha1.Instance {
 	return byName
 }
 
+// devices are the names of the plant's devices.
+func (s *stack) devices() []string {
+	s.t.Helper()
+	var list v1alpha1.DeviceList
+	if err := s.client().List(s.t.Context(), &list, client.InNamespace("plant")); err != nil {
+		s.t.Fatal(err)
+	}
+	var names []string
+	for _, d := range list.Items {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// facts is what the gateway knows of a device of the plant from the device itself.
+func (s *stack) facts(device string) gateway.DeviceFacts {
+	s.t.Helper()
+	g, err := newGatewayClient(s.t.Context(), s.client())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	assigned, err := g.gatewayOf(s.t.Context(), "plant", device)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	body, err := g.get(s.t.Context(), assigned, "/v1/devices/plant/"+device)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = body.Close() }()
+	var facts gateway.DeviceFacts
+	if err := json.NewDecoder(body).Decode(&facts); err != nil {
+		s.t.Fatal(err)
+	}
+	return facts
+}
+
 func (s *stack) repository() *v1alpha1.Repository {
 	s.t.Helper()
 	repository := &v1alpha1.Repository{}
@@ -249,14 +286,4 @@ func decode(t *testing.T, text string, into any) {
 	if err := json.NewDecoder(bytes.NewReader([]byte(text))).Decode(into); err != nil {
 		t.Fatalf("%v in %.300s", err, text)
 	}
-}
-
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
 }

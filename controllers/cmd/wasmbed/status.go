@@ -10,10 +10,12 @@ import (
 	"io"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"wasmbed.dev/controllers/internal/local"
 	"wasmbed.dev/controllers/internal/status"
@@ -115,6 +117,7 @@ func restConfigOf(command *cobra.Command) (*rest.Config, error) {
 
 // readerOf reads objects straight from the API server.
 func readerOf(command *cobra.Command) (client.Client, error) {
+	ctrllog.SetLogger(logr.Discard())
 	config, err := restConfigOf(command)
 	if err != nil {
 		return nil, err
