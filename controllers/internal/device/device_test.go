@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,7 +58,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) start() {
 	w.t.Helper()
-	w.process = looptest.Start(w.t, cluster.Admin(), testcluster.Scheme(), func(mgr ctrl.Manager) error {
+	w.process = looptest.Start(w.t, asControllers(w.t), testcluster.Scheme(), func(mgr ctrl.Manager) error {
 		keeper, err := identity.New(mgr, nil)
 		if err != nil {
 			return err
@@ -339,5 +340,31 @@ func TestManyDevicesArriveAtOnce(t *testing.T) {
 	}
 	if got := w.process.Writes.CountIn(w.namespace, "PATCH devices/status"); got > 2*count {
 		t.Errorf("%d status writes for %d devices", got, count)
+	}
+}
+
+// asControllers is what the controllers' own role allows, no more.
+func asControllers(t *testing.T) *rest.Config {
+	t.Helper()
+	cfg, err := cluster.ForUser(v1alpha1.UserControllers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestASecretOfSomebodyElseIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.gateway("edge", v1alpha1.GatewaySpec{})
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "device-sensor-identity"}, StringData: map[string]string{"mine": "yes"}}
+	w.must(w.Create(t.Context(), foreign))
+	device := w.device("sensor", v1alpha1.DeviceSpec{})
+	w.want(device, "Pending edge ?/0 False/NoIdentity False/NeverSeen Unknown/NeverSeen")
+	if message := meta.FindStatusCondition(w.get(device).Status.Conditions, v1alpha1.ConditionReady).Message; !strings.Contains(message, "remove it") {
+		t.Errorf("message %q", message)
+	}
+	w.must(w.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign))
+	if string(foreign.Data["mine"]) != "yes" || len(foreign.Data) != 1 {
+		t.Errorf("it was changed: %v", foreign.Data)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,7 +57,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) start() {
 	w.t.Helper()
-	w.process = looptest.Start(w.t, cluster.Admin(), testcluster.Scheme(), func(mgr ctrl.Manager) error {
+	w.process = looptest.Start(w.t, asControllers(w.t), testcluster.Scheme(), func(mgr ctrl.Manager) error {
 		keeper, err := identity.New(mgr, w.now)
 		if err != nil {
 			return err
@@ -300,4 +301,14 @@ func TestAuthoritiesReplaceOneAnother(t *testing.T) {
 	// This cluster is shared: the next test must not live ten years ahead.
 	w.process.Stop()
 	w.must(w.Delete(t.Context(), w.secret(identity.AuthorityKey)))
+}
+
+// asControllers is what the controllers' own role allows, no more.
+func asControllers(t *testing.T) *rest.Config {
+	t.Helper()
+	cfg, err := cluster.ForUser(v1alpha1.UserControllers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
