@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,7 +93,7 @@ func (b *testBoard) says(t testing.TB, text string, n int) {
 	t.Helper()
 	eventually(t, "the console says "+text, func() string {
 		if got := strings.Count(b.consoleText(), text); got < n {
-			return b.consoleText()
+			return "it has said: " + b.consoleText()
 		}
 		return ""
 	})
@@ -123,4 +124,11 @@ func TestConnects(t *testing.T) {
 		g.hangUp()
 		g.until("a resumed session", func() bool { return g.sessions == 2 && g.resumed == 1 })
 	})
+}
+
+func dialConsole(t testing.TB, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	must(t, err)
+	return conn
 }

@@ -157,7 +157,9 @@ static void drop_connection(void)
 
 static void lost(const char *why, int code)
 {
-	log_line(LOG_WARNING, "connection to %s: %s (%d, -0x%x)", s.endpoint, why, code, (unsigned)-tls_detail());
+	int detail = tls_detail();
+	log_line(LOG_WARNING, "connection to %s: %s (%d, %s0x%x)", s.endpoint, why, code, detail < 0 ? "-" : "",
+	         (unsigned)(detail < 0 ? -detail : detail));
 	if (s.state == HANDSHAKE) {
 		tls_forget();
 	}
