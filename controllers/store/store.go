@@ -92,11 +92,8 @@ func (s *Store) Put(content []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if info, err := os.Stat(path); err == nil && info.Size() == int64(len(content)) {
-		now := time.Now()
-		if err := os.Chtimes(path, now, now); err == nil {
-			return digest, nil
-		}
+	if info, err := os.Stat(path); err == nil && info.Size() == int64(len(content)) && s.Touch(digest) {
+		return digest, nil
 	}
 	if err := s.write(path, content); err != nil {
 		return "", fmt.Errorf("storing %s: %w", digest, err)
@@ -137,6 +134,16 @@ func syncDir(dir string) error {
 	}
 	defer func() { _ = d.Close() }()
 	return d.Sync()
+}
+
+// Touch makes a blob young again for GC; false means that the store does not hold it.
+func (s *Store) Touch(digest string) bool {
+	path, err := s.path(digest)
+	if err != nil {
+		return false
+	}
+	now := time.Now()
+	return os.Chtimes(path, now, now) == nil
 }
 
 // Has says whether the store holds a digest.

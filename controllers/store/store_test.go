@@ -146,6 +146,12 @@ func TestGCKeepsWhatIsWantedOrYoung(t *testing.T) {
 	if !s.Has(wanted) || !s.Has(young) || s.Has(old) {
 		t.Fatalf("wanted %t, young %t, old %t", s.Has(wanted), s.Has(young), s.Has(old))
 	}
+	if s.Touch(old) || !s.Touch(wanted) {
+		t.Fatal("Touch does not tell what the store holds")
+	}
+	if removed, err := s.GC(func(string) bool { return false }, time.Now().Add(-time.Minute)); err != nil || removed != 0 {
+		t.Fatalf("removed %d touched blobs, %v", removed, err)
+	}
 }
 
 // authority signs certificates for the tests of the server.

@@ -197,7 +197,7 @@ func firstFindings(findings []api.Finding) []api.Finding {
 // storeModules puts the modules of a commit into the store, before anything names them.
 func (t *turn) storeModules(f *fleet.Fleet) error {
 	for digest := range f.Modules {
-		if t.options.Store.Has(digest) {
+		if t.options.Store.Touch(digest) {
 			continue
 		}
 		content, err := f.ReadModule(digest)
@@ -211,8 +211,8 @@ func (t *turn) storeModules(f *fleet.Fleet) error {
 	return nil
 }
 
-// moduleGrace keeps young modules in the store whatever names them.
-const moduleGrace = 10 * time.Minute
+// moduleGrace keeps young modules in the store whatever names them. It is a variable for the tests' sake.
+var moduleGrace = 10 * time.Minute
 
 // collect removes the modules that no Instance, no remembered revision and no commit in work names.
 func (t *turn) collect(ctx context.Context) error {

@@ -227,10 +227,14 @@ func (s stamp) fresh(o *fleet.Object) ([]byte, error) {
 	return u.MarshalJSON()
 }
 
-// owner returns the Repository that an object's labels name.
+// owner returns the Repository that an object's labels name. Labels that no Repository can have are nobody's: the key
+// names a directory.
 func owner(object metav1.Object) (client.ObjectKey, bool) {
-	name, ok := object.GetLabels()[api.LabelRepositoryName]
-	return client.ObjectKey{Namespace: object.GetLabels()[api.LabelRepositoryNamespace], Name: name}, ok
+	key := client.ObjectKey{Namespace: object.GetLabels()[api.LabelRepositoryNamespace], Name: object.GetLabels()[api.LabelRepositoryName]}
+	if key.Name == "" || key.Namespace == "" || strings.Contains(key.Namespace, ".") {
+		return client.ObjectKey{}, false
+	}
+	return key, true
 }
 
 func idOf(kind string, object metav1.Object) fleet.ID {

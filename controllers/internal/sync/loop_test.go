@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	api "wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/fleet/fleettest"
 	"wasmbed.dev/controllers/internal/sync/gittest"
+	"wasmbed.dev/controllers/store"
 )
 
 // many is a fleet of n devices, each in a file of its own, in directories of 50.
@@ -544,6 +546,39 @@ func TestFailedWritesAreRepeated(t *testing.T) {
 	if len(status.History) != 1 || status.History[0].Outcome != "Applied" || status.History[0].Changes.Created != 20 {
 		t.Errorf("history %+v", status.History)
 	}
+}
+
+func TestStoreKeepsTheLastTenRevisions(t *testing.T) {
+	defer func(d time.Duration) { moduleGrace = d }(moduleGrace)
+	moduleGrace = 0
+	w := newWorld(t)
+	files := w.base()
+	digests := make([]string, 12)
+	first := true
+	for i := range digests {
+		content := string(fleettest.Module{Imports: []string{"wasmbed_log"}, Padding: i + 1}.Bytes())
+		digests[i] = store.Digest([]byte(content))
+		files["app.wasm"] = content
+		commit := w.repo.Commit(fmt.Sprint("module ", i), files)
+		if first {
+			w.follow()
+			first = false
+		} else {
+			w.notify(commit)
+		}
+		w.applied(commit)
+	}
+	if n := len(w.repository().Status.History); n != maxHistory {
+		t.Errorf("%d entries of history", n)
+	}
+	w.eventually("what only older revisions name is removed", func() error {
+		for i, digest := range digests {
+			if want := i >= len(digests)-maxHistory; w.store.Has(digest) != want {
+				return fmt.Errorf("module %d is in the store: %t", i, !want)
+			}
+		}
+		return nil
+	})
 }
 
 func TestDeletedRepositoryLeavesItsObjects(t *testing.T) {

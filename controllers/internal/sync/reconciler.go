@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -223,6 +224,10 @@ func (t *turn) follow(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	newest := t.fetched(commit)
+	if newest {
+		t.notes = append(t.notes, note{corev1.EventTypeNormal, "Fetched", "Fetch", fmt.Sprintf("commit %s %q by %s",
+			short(commit.revision.Commit), commit.revision.Subject, commit.revision.Author)})
+	}
 	j, err := t.judge(ctx, commit)
 	if err != nil {
 		if ctx.Err() != nil {

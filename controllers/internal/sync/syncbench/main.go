@@ -35,6 +35,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	api "wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/config"
 	synccontroller "wasmbed.dev/controllers/internal/sync"
 	"wasmbed.dev/controllers/store"
 	"wasmbed.dev/internal/testcluster"
@@ -66,6 +67,9 @@ func run(devices, rounds, workers int) error {
 		return err
 	}
 	defer cluster.Remove()
+	if err := config.Install(context.Background(), cluster.Admin()); err != nil {
+		return err
+	}
 	b := &bench{dir: dir, devices: devices, requests: map[string]int{}, power: map[int]bool{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -101,12 +105,12 @@ func (b *bench) count(next http.RoundTripper) http.RoundTripper {
 }
 
 func (b *bench) start(ctx context.Context, cluster *testcluster.Cluster, workers int) error {
-	config, err := cluster.ForUser(api.UserControllers)
+	user, err := cluster.ForUser(api.UserControllers)
 	if err != nil {
 		return err
 	}
-	config.Wrap(b.count)
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
+	user.Wrap(b.count)
+	mgr, err := ctrl.NewManager(user, ctrl.Options{
 		Scheme: testcluster.Scheme(), Logger: logr.Discard(), Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
 	})
