@@ -292,8 +292,11 @@ static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stac
 	[0x2e] = &&S2_i32_load16_s, [0x2f] = &&S2_i32_load16_u, [0x41] = &&S2_i32_const,
 
 /* And in functions of the short form only. */
-#define SHORT1 [0x20] = &&S1_local_get,
+#define SHORT1 [0x20] = &&S1_local_get, [0x45] = &&C1_i32_eqz,
 #define SHORT2 \
+	[0x46] = &&C2_i32_eq, [0x47] = &&C2_i32_ne, [0x48] = &&C2_i32_lt_s, [0x49] = &&C2_i32_lt_u, \
+	[0x4a] = &&C2_i32_gt_s, [0x4b] = &&C2_i32_gt_u, [0x4c] = &&C2_i32_le_s, [0x4d] = &&C2_i32_le_u, \
+	[0x4e] = &&C2_i32_ge_s, [0x4f] = &&C2_i32_ge_u, \
 	[0x1a] = &&S2_drop, [0x20] = &&S2_local_get, [0x21] = &&S2_local_set, [0x22] = &&S2_local_tee,
 
 /* Functions of the general form replace these, in state 0 ... */
@@ -321,19 +324,33 @@ static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stac
 
 #define TRAP(code) do { trap = code; goto trapped; } while (0)
 
+/* A short entry is two signed halves. The empty assembly keeps GCC from
+ * computing the target in another register than the variable's own. */
+typedef const int16_t __attribute__((may_alias)) *short_entry;
+
 #define BRANCH do { \
-	int32_t entry_ = (int32_t)*side, delta_ = (int16_t)entry_; \
-	side += entry_ >> 16; \
+	short_entry entry_ = (short_entry)(const void *)side; \
+	int32_t delta_ = entry_[0]; \
+	side += entry_[1]; \
 	ip += delta_; \
-	if (delta_ < 0) { \
-		fuel += delta_; \
-		if (unlikely(fuel < 0)) \
-			goto out_of_fuel; \
-	} \
+	__asm__("" : "+r"(ip)); \
+	if (delta_ < 0 && unlikely((fuel += delta_) < 0)) \
+		goto out_of_fuel; \
 	NEXT0; \
 } while (0)
 
 #define UNARY(id, type, expression) L1_##id: { type x = (type)a; a = (uint32_t)(expression); NEXT1; }
+/*
+ * A comparison and the branch that it is for. In functions of the short form
+ * the pair is one instruction: the entry in the table of state 2 (or 1) looks at
+ * the next opcode.
+ */
+#define COMPARE(id, type, condition) \
+	C2_##id: { type x = (type)a, y = (type)b; op = *ip++; \
+		if (op == 0x0d) { if (condition) goto take_branch; goto skip_branch; } \
+		if (op == 0x04) { if (condition) goto skip_branch; goto take_branch; } \
+		a = (condition); goto *t1[op]; } \
+	BINARY(id, type, condition)
 #define BINARY(id, type, expression) L2_##id: { type x = (type)a, y = (type)b; a = (uint32_t)(expression); NEXT1; }
 #define UNARY64(id, type, expression) \
 	L0_##id: { type x = (type)load64(sp - 2); store64(sp - 2, (uint64_t)(expression)); NEXT0; }
@@ -353,44 +370,49 @@ static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stac
 #define F64_COMPARE(id, expression) \
 	L0_##id: { double x = f64_of(load64(sp - 4)), y = f64_of(load64(sp - 2)); sp -= 4; a = (expression); NEXT1; }
 
-#define FAST(address) likely(ip[1] < 0x80 && (address) < limit)
-#define AT(address) (memory + (address) + ip[1])
+/* The offset byte, hidden from the compiler's idea of loading it twice. */
+#define OFFSET_BYTE() uint32_t offset = ip[1]; __asm__("" : "+r"(offset))
+#define FAST(address) likely(offset < 0x80) && likely((address) < limit)
+#define AT(address) (memory + (address) + offset)
 
 #define LOAD(id, expression) \
-	L1_##id: if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; a = (uint32_t)(expression); NEXT1; } goto load_slow;
+	L1_##id: { OFFSET_BYTE(); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; a = (uint32_t)(expression); NEXT1; } goto load_slow; }
 #define LOAD_IN_2(id, expression) \
-	S2_##id: if (FAST(b)) { const uint8_t *p = AT(b); ip += 2; b = (uint32_t)(expression); NEXT2; } goto spill21;
+	S2_##id: { OFFSET_BYTE(); if (FAST(b)) { const uint8_t *p = AT(b); ip += 2; b = (uint32_t)(expression); NEXT2; } goto spill21; }
 #define LOAD64(id, expression) \
-	L1_##id: if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; store64(sp, (uint64_t)(expression)); sp += 2; NEXT0; } \
-	goto load_slow;
+	L1_##id: { OFFSET_BYTE(); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; store64(sp, (uint64_t)(expression)); sp += 2; NEXT0; } \
+	goto load_slow; }
 #define STORE(id, statement) \
-	L2_##id: if (FAST(a)) { uint8_t *p = AT(a); ip += 2; statement; NEXT0; } goto store_slow;
+	L2_##id: { OFFSET_BYTE(); if (FAST(a)) { uint8_t *p = AT(a); ip += 2; statement; NEXT0; } goto store_slow; }
 #define STORE64(id, statement) \
-	L0_##id: a = sp[-3]; if (FAST(a)) { uint8_t *p = AT(a); uint64_t v = load64(sp - 2); ip += 2; sp -= 3; statement; NEXT0; } \
-	goto store64_slow;
+	L0_##id: { OFFSET_BYTE(); a = sp[-3]; if (FAST(a)) { uint8_t *p = AT(a); uint64_t v = load64(sp - 2); ip += 2; sp -= 3; statement; NEXT0; } \
+	goto store64_slow; }
 
-/* Decodes a signed constant of one byte or more into to. */
+/*
+ * Decodes a signed constant into to. Linkers pad what they relocate to five
+ * bytes, so that form comes first after the short ones. After three bytes of a
+ * constant at least one more byte of code follows, so four can be loaded.
+ */
 #define CONSTANT(to) do { \
 	uint32_t byte_ = *ip++; \
 	if (likely(byte_ < 0x80)) { \
 		to = (uint32_t)((int32_t)(byte_ << 25) >> 25); \
 	} else { \
 		uint32_t next_ = *ip++; \
-		byte_ &= 0x7f; \
 		if (next_ < 0x80) { \
-			to = byte_ | (uint32_t)((int32_t)(next_ << 25) >> 18); \
+			to = (byte_ & 0x7f) | (uint32_t)((int32_t)(next_ << 25) >> 18); \
 		} else { \
-			byte_ |= (next_ & 0x7f) << 7; \
-			next_ = *ip++; \
-			if (next_ < 0x80) { \
-				to = byte_ | (uint32_t)((int32_t)(next_ << 25) >> 11); \
+			uint32_t word_ = get32(ip - 2); \
+			uint32_t low_ = (word_ & 0x7f) | (word_ >> 8 & 0x7f) << 7 | (word_ >> 16 & 0x7f) << 14; \
+			if (likely((word_ & 0x80800000) == 0x80800000)) { \
+				to = low_ | (word_ >> 24 & 0x7f) << 21 | (uint32_t)ip[2] << 28; \
+				ip += 3; \
+			} else if (word_ & 0x00800000) { \
+				to = low_ | ((uint32_t)((int32_t)(word_ << 1) >> 4) & ~UINT32_C(0x1fffff)); \
+				ip += 2; \
 			} else { \
-				byte_ |= (next_ & 0x7f) << 14; \
-				next_ = *ip++; \
-				if (next_ < 0x80) \
-					to = byte_ | (uint32_t)((int32_t)(next_ << 25) >> 4); \
-				else \
-					to = byte_ | (next_ & 0x7f) << 21 | (uint32_t)*ip++ << 28; \
+				to = (uint32_t)((int32_t)(low_ << 11) >> 11); \
+				ip += 1; \
 			} \
 		} \
 	} \
@@ -496,18 +518,18 @@ L0_loop:
 	ip++;
 	NEXT0;
 L1_if_:
-	if (a) {
-		ip++;
-		side++;
-		NEXT0;
-	}
+	if (a)
+		goto skip_branch;
 	BRANCH;
 L1_br_if:
 	if (a)
-		BRANCH;
+		goto take_branch;
+skip_branch:
 	ip++;
 	side++;
 	NEXT0;
+take_branch:
+	BRANCH;
 L0_else_:
 L0_br:
 	BRANCH;
@@ -564,12 +586,7 @@ branch_general: {
 }
 
 S1_end:
-	if (ip != end) {
-		*sp++ = a;
-		NEXT0;
-	}
 	*sp++ = a;
-	goto L0_return_;
 L0_end:
 	if (likely(ip != end))
 		NEXT0;
@@ -580,7 +597,7 @@ L0_return_: {
 
 	if (unlikely(frame->func == NULL))
 		goto leave;
-	if (func->type >> 15 != frame->func->type >> 15)
+	if ((func->type ^ frame->func->type) & FUNC_GENERAL)
 		USE_TABLES(frame->func);
 	from = sp - n;
 	ip = frame->ip;
@@ -658,7 +675,7 @@ enter:
 		locals = first;
 		sp += FRAME_SLOTS;
 	}
-	if (func == NULL || callee->type >> 15 != func->type >> 15)
+	if (func == NULL || (callee->type ^ func->type) & FUNC_GENERAL)
 		USE_TABLES(callee);
 	func = callee;
 	ip = func->code;
@@ -1061,17 +1078,26 @@ L0_f64_const:
 #endif
 
 	/* --- i32 */
+C1_i32_eqz:
+	op = *ip++;
+	if (op == 0x0d) {
+		if (a == 0)
+			goto take_branch;
+		goto skip_branch;
+	}
+	a = a == 0;
+	goto *t1[op];
 UNARY(i32_eqz, uint32_t, x == 0)
-BINARY(i32_eq, uint32_t, x == y)
-BINARY(i32_ne, uint32_t, x != y)
-BINARY(i32_lt_s, int32_t, x < y)
-BINARY(i32_lt_u, uint32_t, x < y)
-BINARY(i32_gt_s, int32_t, x > y)
-BINARY(i32_gt_u, uint32_t, x > y)
-BINARY(i32_le_s, int32_t, x <= y)
-BINARY(i32_le_u, uint32_t, x <= y)
-BINARY(i32_ge_s, int32_t, x >= y)
-BINARY(i32_ge_u, uint32_t, x >= y)
+COMPARE(i32_eq, uint32_t, x == y)
+COMPARE(i32_ne, uint32_t, x != y)
+COMPARE(i32_lt_s, int32_t, x < y)
+COMPARE(i32_lt_u, uint32_t, x < y)
+COMPARE(i32_gt_s, int32_t, x > y)
+COMPARE(i32_gt_u, uint32_t, x > y)
+COMPARE(i32_le_s, int32_t, x <= y)
+COMPARE(i32_le_u, uint32_t, x <= y)
+COMPARE(i32_ge_s, int32_t, x >= y)
+COMPARE(i32_ge_u, uint32_t, x >= y)
 UNARY(i32_clz, uint32_t, clz32(x))
 UNARY(i32_ctz, uint32_t, ctz32(x))
 UNARY(i32_popcnt, uint32_t, wasm_popcnt32(x))
