@@ -79,7 +79,7 @@ type testGateway struct {
 	changed    chan struct{} // closed and replaced at each change
 	conns      map[*testConn]bool
 	welcome    protocol.Welcome
-	refuse     *protocol.Error
+	refuse     protocol.Frame // instead of welcome
 	modules    map[protocol.Digest][]byte
 	generation uint64
 	apps       []protocol.App
@@ -160,6 +160,7 @@ func (g *testGateway) serve(raw net.Conn) {
 		return
 	}
 	c.hello = *hello
+	c.writing.Lock() // until welcome is sent, which is the first frame
 	g.mu.Lock()
 	g.hellos = append(g.hellos, *hello)
 	if c.conn.ConnectionState().DidResume {
@@ -171,23 +172,32 @@ func (g *testGateway) serve(raw net.Conn) {
 	}
 	g.note()
 	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.conns, c)
+		g.note()
+	}()
+	var first protocol.Frame = &welcome
 	if refuse != nil {
-		c.send(refuse)
+		first = refuse
+	}
+	frame, err := protocol.AppendFrame(nil, first, protocol.MinMaxFrame)
+	if err == nil {
+		_, err = c.conn.Write(frame)
+	}
+	c.writing.Unlock()
+	if err != nil || refuse != nil {
 		return
 	}
-	c.send(&welcome)
 	c.tell()
 	for {
 		f, err := c.read()
 		if err != nil {
-			break
+			return
 		}
 		c.handle(f)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.conns, c)
-	g.note()
 }
 
 func (c *testConn) read() (protocol.Frame, error) {

@@ -44,16 +44,19 @@ func (released) Error() string { return "released by the gateway" }
 // connect takes one connection from the dial to its end.
 func (d *Device) connect(ctx context.Context, endpoint string) (end sessionEnd) {
 	s, err := d.open(ctx, endpoint)
-	if err != nil {
-		end.err = err
-		return end
+	if err == nil {
+		begun := time.Now()
+		stop := context.AfterFunc(ctx, s.cut)
+		err = s.read()
+		stop()
+		s.close()
+		end.welcomed, end.lasted = true, time.Since(begun)
 	}
-	begun := time.Now()
-	stop := context.AfterFunc(ctx, s.cut)
-	end = s.read()
-	stop()
-	end.welcomed, end.lasted = true, time.Since(begun)
-	s.close()
+	end.err = err
+	var r released
+	if errors.As(err, &r) {
+		end.released, end.holdOff, end.instead = true, milliseconds(r.HoldOff), r.Endpoint
+	}
 	return end
 }
 
@@ -141,6 +144,8 @@ func (d *Device) greet(conn *tls.Conn) (*session, error) {
 			return d.welcomed(conn, f)
 		case *protocol.Error:
 			return nil, fmt.Errorf("refused by the gateway: %s: %s", f.Code, f.Text)
+		case *protocol.Release:
+			return nil, released{f}
 		case *protocol.Unknown:
 		default:
 			return nil, fmt.Errorf("the gateway sent %s before welcome", f.Type())
@@ -205,28 +210,22 @@ func (d *Device) welcomed(conn *tls.Conn, w *protocol.Welcome) (*session, error)
 
 func milliseconds(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// read handles frames until the connection ends.
-func (s *session) read() (end sessionEnd) {
+// read handles frames until the connection ends, and says why it did.
+func (s *session) read() error {
 	var buf []byte
 	for {
 		_ = s.conn.SetReadDeadline(time.Now().Add(protocol.MissedHeartbeats * s.heartbeat)) // fails on a closed connection, as does the read
 		body, err := protocol.ReadBody(s.conn, buf, s.device.cfg.Board.MaxFrame)
 		if err != nil {
-			end.err = err
-			return end
+			return err
 		}
 		buf = body[:0]
 		f, err := protocol.Decode(body)
 		if err == nil {
 			err = s.device.handle(s, f)
 		}
-		var r released
-		if errors.As(err, &r) {
-			end.released, end.holdOff, end.instead = true, milliseconds(r.HoldOff), r.Endpoint
-		}
 		if err != nil {
-			end.err = err
-			return end
+			return err
 		}
 	}
 }
