@@ -45,7 +45,7 @@ const backstop = time.Second
 
 // +kubebuilder:rbac:groups=wasmbed.dev,resources=applications;devices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=wasmbed.dev,resources=applications/status,verbs=patch
-// +kubebuilder:rbac:groups=wasmbed.dev,resources=instances,verbs=get;list;watch;create;update;delete;deletecollection
+// +kubebuilder:rbac:groups=wasmbed.dev,resources=instances,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Setup registers the reconciler.
@@ -252,12 +252,9 @@ func (r *reconciler) cleanUp(ctx context.Context, key client.ObjectKey) error {
 	r.mu.Unlock()
 	var left v1alpha1.InstanceList
 	err := r.List(ctx, &left, client.InNamespace(key.Namespace), client.MatchingFields{instanceByApplication: key.Name}, client.UnsafeDisableDeepCopy)
-	if err != nil || len(left.Items) == 0 {
-		return err
-	}
-	err = r.DeleteAllOf(ctx, &v1alpha1.Instance{}, client.InNamespace(key.Namespace), client.MatchingLabels{v1alpha1.LabelApplication: key.Name})
 	if err != nil {
-		return fmt.Errorf("remove the instances of application %s: %w", key, err)
+		return fmt.Errorf("read from cache: %w", err)
 	}
-	return nil
+	gone := &placement.Result{Delete: pointers(left.Items)}
+	return r.carryOut(ctx, &v1alpha1.Application{}, gone, &loop.Written{})
 }
