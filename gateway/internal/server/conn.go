@@ -27,8 +27,9 @@ var (
 	errReleased   = errors.New("device was released")
 )
 
-// conn is one connection of a device. One goroutine reads; another writes while there is something to write, so that
-// an idle connection has just the one. Everything that touches the session holds mu.
+// conn is one connection of a device. One goroutine reads, a new one for each frame: handling a frame takes a deep
+// stack, waiting for the next one does not, and most connections wait most of the time. Another goroutine writes while
+// there is something to write. Everything that touches the session holds mu.
 type conn struct {
 	s      *Server
 	who    identity
@@ -70,12 +71,17 @@ func (c *conn) run() {
 		return
 	}
 	c.s.m.connections.Inc()
-	defer func() {
-		c.s.conns.remove(c)
-		c.s.m.connections.Dec()
-	}()
 	c.admit()
-	c.finish(c.read())
+	c.s.group.Go(c.next)
+}
+
+// next takes one frame, and leaves those that follow to the next goroutine.
+func (c *conn) next() {
+	if err := c.read(); err != nil {
+		c.finish(err)
+		return
+	}
+	c.s.group.Go(c.next)
 }
 
 // admit turns a device away that is not to be served here now; it is told why before anything else.
@@ -128,34 +134,33 @@ func (c *conn) apply(v verdict) bool {
 // jittered is between d and twice d.
 func jittered(d time.Duration) time.Duration { return d + rand.N(d) }
 
-// read takes frames until the connection ends, and says why.
+// read takes one frame. An error says why the connection ends.
 func (c *conn) read() error {
-	for {
-		limit, err := c.prepareRead()
-		if err != nil {
-			return err
-		}
-		body, err := protocol.ReadBody(c.tls, c.header[:], limit)
-		var timeout net.Error
-		switch {
-		case err == nil:
-			c.do(func(s *session.Session) session.Output {
-				c.in += int64(len(body)) + protocol.HeaderSize
-				if len(body) > 1 {
-					c.s.m.frame(frameType(body), "in", len(body)+protocol.HeaderSize)
-				}
-				return s.Receive(body, time.Now())
-			})
-		case errors.As(err, &timeout) && timeout.Timeout():
-			c.do(func(s *session.Session) session.Output { return s.Tick(time.Now()) })
-		case errors.Is(err, protocol.ErrTooLarge):
-			c.do((*session.Session).Oversized)
-		case errors.Is(err, io.EOF):
-			return errClosed
-		default:
-			return err
-		}
+	limit, err := c.prepareRead()
+	if err != nil {
+		return err
 	}
+	body, err := protocol.ReadBody(c.tls, c.header[:], limit)
+	var timeout net.Error
+	switch {
+	case err == nil:
+		c.do(func(s *session.Session) session.Output {
+			c.in += int64(len(body)) + protocol.HeaderSize
+			if len(body) > 1 {
+				c.s.m.frame(frameType(body), "in", len(body)+protocol.HeaderSize)
+			}
+			return s.Receive(body, time.Now())
+		})
+	case errors.As(err, &timeout) && timeout.Timeout():
+		c.do(func(s *session.Session) session.Output { return s.Tick(time.Now()) })
+	case errors.Is(err, protocol.ErrTooLarge):
+		c.do((*session.Session).Oversized)
+	case errors.Is(err, io.EOF):
+		return errClosed
+	default:
+		return err
+	}
+	return nil
 }
 
 // prepareRead sets the deadline for the next frame and says how large it may be. It fails when the connection ends.
@@ -309,6 +314,8 @@ func (c *conn) finish(err error) {
 	c.s.m.sessions.WithLabelValues(endLabel(why)).Inc()
 	c.s.log.V(1).Info("connection ended", "device", c.who.device.String(), "remote", c.remote, "reason", why.Error())
 	c.s.devices.gone(c, time.Now())
+	c.s.m.connections.Dec()
+	c.s.conns.remove(c)
 }
 
 // endLabel names why a connection ended in few words.
