@@ -12,7 +12,7 @@
 // (ca.crt). When a third of its life is left a successor is made, next to it (next.crt, next.key), and joins the bundle.
 // Every holder's Secret is given the new bundle, spread over time. Only when all have it, and an hour has passed for
 // processes to take note, does the successor sign. Certificates of the old authority are good until their renewal
-// comes by itself; the old authority leaves the bundle when it expires.
+// comes by itself; the old authority is good for nothing once it has expired, and leaves the bundle with the next change.
 package identity
 
 import (
