@@ -157,6 +157,11 @@ func TestTheLine(t *testing.T) {
 		})
 	}
 
+	t.Run("repositories that cannot be followed", func(t *testing.T) {
+		s.t = t
+		s.foreignRepositories(t)
+	})
+
 	t.Run("a second up says that it runs, a busy port names its flag", func(t *testing.T) {
 		s.t = t
 		out := s.up()
@@ -198,6 +203,11 @@ func TestTheLine(t *testing.T) {
 				t.Errorf("instance %s was %s generation %d and is %s generation %d", name, i.UID, i.Generation, after[name].UID, after[name].Generation)
 			}
 		}
+	})
+
+	t.Run("a bad commit changes nothing, says why, and the next good one heals it", func(t *testing.T) {
+		s.t = t
+		s.badCommits(t)
 	})
 }
 
