@@ -68,12 +68,14 @@ func TestCommittedModulesAreWhatTheirSourcesGive(t *testing.T) {
 	}
 }
 
-// TestProbeIsWhatItsSourceGives covers the module that the simulator's tests run.
-func TestProbeIsWhatItsSourceGives(t *testing.T) {
-	app := open(t, "../simulator/testdata/probe")
-	app.Include = filepath.Join(fleetApps, "include")
-	if _, err := Check(t.Context(), app); err != nil {
-		t.Error(err)
+// TestTheSimulatorsModulesAreWhatTheirSourcesGive covers the modules that its tests run.
+func TestTheSimulatorsModulesAreWhatTheirSourcesGive(t *testing.T) {
+	for _, name := range []string{"probe", "start"} {
+		app := open(t, filepath.Join("../simulator/testdata", name))
+		app.Include = filepath.Join(fleetApps, "include")
+		if _, err := Check(t.Context(), app); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -222,5 +224,15 @@ func TestBrokenModulesAreRefused(t *testing.T) {
 	}
 	if _, err := stripCustom([]byte("#!/bin/sh")); err == nil {
 		t.Error("a script passed as a module")
+	}
+}
+
+func TestAMemoryThatIsNotExportedCounts(t *testing.T) {
+	module, err := os.ReadFile("../simulator/testdata/start/start.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := Inspect(t.Context(), module); err != nil || info.MemoryDeclared != 65536 || info.MemoryUsed != 0 {
+		t.Errorf("%+v, %v", info, err)
 	}
 }

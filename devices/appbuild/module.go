@@ -46,9 +46,7 @@ func Inspect(ctx context.Context, module []byte) (Info, error) {
 	}
 	slices.Sort(info.Permissions)
 	info.Permissions = slices.Compact(info.Permissions)
-	for _, m := range compiled.ExportedMemories() {
-		info.MemoryDeclared = uint64(m.Min()) * 65536
-	}
+	info.MemoryDeclared = declaredMemory(module)
 	if _, ok := compiled.ExportedFunctions()[hostapi.EntryRun]; !ok {
 		return info, fmt.Errorf("the module does not export %q", hostapi.EntryRun)
 	}
@@ -77,6 +75,7 @@ func (i *Info) addImport(f api.FunctionDefinition) {
 const (
 	sectionCustom = 0
 	sectionImport = 2
+	sectionMemory = 5
 	sectionGlobal = 6
 	sectionExport = 7
 )
@@ -112,6 +111,17 @@ func stripCustom(module []byte) ([]byte, error) {
 		}
 	})
 	return out, err
+}
+
+// declaredMemory is the least size in bytes of the memory that a valid module defines, 0 when it defines none.
+func declaredMemory(module []byte) (bytes uint64) {
+	_ = sections(module, func(id byte, _, content []byte) {
+		if r := (&reader{b: content}); id == sectionMemory && r.uint() > 0 {
+			r.byte() // flags
+			bytes = r.uint() * 65536
+		}
+	})
+	return bytes
 }
 
 // heapBase is the value of the exported global __heap_base, 0 when there is none. The module is a valid one.

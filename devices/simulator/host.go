@@ -103,6 +103,9 @@ func hostRegisterDispatcher(i *instance, a []uint64) uint64 {
 		if int32(c.Event) != arg(a, 0) {
 			continue
 		}
+		if i.module == nil {
+			return code(hostapi.CodeNotFound) // a start function runs before the app has exports
+		}
 		f := i.module.ExportedFunction(name)
 		if f == nil || len(f.Definition().ParamTypes()) != len(c.Params) || len(f.Definition().ResultTypes()) != 0 {
 			return code(hostapi.CodeNotFound)

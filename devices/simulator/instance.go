@@ -260,7 +260,12 @@ func (i *instance) block(d time.Duration) {
 	}
 }
 
-func (i *instance) markReady() { i.ready.Do(i.onReady) }
+// markReady tells, once, that the app runs. A start function that blocks comes before that.
+func (i *instance) markReady() {
+	if i.onReady != nil {
+		i.ready.Do(i.onReady)
+	}
+}
 
 // post queues an event and wakes the app when it is idle. The caller holds mu.
 func (i *instance) post(ev event) {

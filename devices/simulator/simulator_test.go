@@ -684,6 +684,22 @@ func TestHostFunctionsDoWhatTheirTableSays(t *testing.T) {
 	}
 }
 
+func TestEntryPointsAreCalledInOrder(t *testing.T) {
+	_, g := start(t)
+	module, err := os.ReadFile(filepath.Join("testdata", "start", "start.wasm"))
+	check(t, err)
+	app := g.offer("start", module)
+	app.RestartPolicy = protocol.RestartNever
+	g.desire(app)
+	g.wait("it has ended", func() bool {
+		p := g.states["start"].Phase
+		return p == protocol.PhaseCompleted || p == protocol.PhaseFailed
+	})
+	if s := g.phase("start", protocol.PhaseCompleted); s.Reason != protocol.ReasonNone {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestAppsWatchButtons(t *testing.T) {
 	b, g := start(t)
 	g.desire(g.probe("buttons"))
