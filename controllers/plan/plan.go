@@ -47,6 +47,9 @@ func Compute(ctx context.Context, in Input) (*Report, error) {
 		r.Outcome = OutcomeDenied
 		return r, nil
 	}
+	if r.Outcome == OutcomeNoChange {
+		return r, nil
+	}
 	c := &computation{ctx: ctx, in: in, report: r, changes: changes, measured: map[measureKey]measure{}}
 	if err := c.run(); err != nil {
 		return nil, err

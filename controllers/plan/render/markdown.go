@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"slices"
+	"strings"
+
+	"wasmbed.dev/controllers/plan"
+)
+
+const (
+	// MaxComment is the longest comment in bytes. GitHub takes 65,536 characters, others at least as many.
+	MaxComment = 65_000
+	// reserve is kept for the end of the comment.
+	reserve = 800
+	// mdNames is how many devices a list names.
+	mdNames = 50
+)
+
+// Marker is the first line of a comment: a pipeline finds the comment to update by it. It differs for each fleet of a
+// repository.
+func Marker(path string) string {
+	return "<!-- wasmbed-plan " + url.PathEscape(path) + " -->"
+}
+
+// Markdown writes a report as a comment for a forge. Its first line is Marker; it has at most MaxComment bytes and says
+// what was left out.
+func Markdown(w io.Writer, r *plan.Report) error {
+	p := &page{}
+	p.add(Marker(r.Path) + "\n### Wasmbed plan: " + prose(Summary(r)) + "\n\n")
+	p.add(fmt.Sprintf("From %s to %s", code(revision(r.Base)), code(revision(r.Head))))
+	if r.Head.Subject != "" {
+		p.add(", " + code(r.Head.Subject))
+	}
+	p.add("\n")
+	p.risks(r)
+	p.findings(r)
+	if !r.Refused && r.Outcome != plan.OutcomeNoChange {
+		p.overview(r)
+		p.applications(r)
+		p.devices(r)
+		p.modules(r)
+		p.boards(r)
+	}
+	p.objects(r)
+	p.notes(r)
+	p.end()
+	if _, err := io.WriteString(w, p.b.String()); err != nil {
+		return fmt.Errorf("write the plan: %w", err)
+	}
+	return nil
+}
+
+// page is a comment under way.
+type page struct {
+	b       strings.Builder
+	omitted []string
+}
+
+func (p *page) add(s string) { p.b.WriteString(s) }
+
+func (p *page) room() int { return MaxComment - reserve - p.b.Len() }
+
+// items writes entries as far as they fit into so many bytes and there is room, and notes how many did not.
+func (p *page) items(limit int, noun string, total int, entries iter.Seq[string]) {
+	limit = min(limit, p.room())
+	start, n := p.b.Len(), 0
+	for entry := range entries {
+		if p.b.Len()-start+len(entry) > limit {
+			break
+		}
+		p.add(entry)
+		n++
+	}
+	if n < total {
+		p.omitted = append(p.omitted, count(total-n, noun))
+	}
+}
+
+// folded writes a section that is opened by a click. Nothing is written when there is no room for a bit of it.
+func (p *page) folded(summary, head string, limit int, noun string, total int, entries iter.Seq[string]) {
+	const least = 400
+	if p.room() < len(summary)+len(head)+least {
+		p.omitted = append(p.omitted, count(total, noun))
+		return
+	}
+	p.add("\n<details><summary>" + summary + "</summary>\n\n" + head)
+	p.items(limit, noun, total, entries)
+	p.add("\n</details>\n")
+}
+
+func (p *page) risks(r *plan.Report) {
+	if len(r.Risks) == 0 {
+		return
+	}
+	p.add("\n| | Risk | |\n|---|---|---|\n")
+	p.items(16_000, "risk", len(r.Risks), func(yield func(string) bool) {
+		for _, risk := range r.Risks {
+			level := "warning"
+			if risk.Level == plan.LevelDeny {
+				level = "**denied**"
+			}
+			text := prose(risk.Message)
+			if risk.Subject != "" {
+				text = code(risk.Subject) + ": " + text
+			}
+			if !yield(fmt.Sprintf("| %s | %s | %s |\n", level, code(risk.Rule), text)) {
+				return
+			}
+		}
+	})
+}
+
+func (p *page) findings(r *plan.Report) {
+	if len(r.Findings) == 0 {
+		return
+	}
+	p.add("\n**Findings**\n\n")
+	p.items(16_000, "finding", len(r.Findings), func(yield func(string) bool) {
+		for _, f := range r.Findings {
+			where := f.File
+			if f.Line > 0 {
+				where = fmt.Sprintf("%s:%d", f.File, f.Line)
+			}
+			subject := ""
+			if f.Object != "" {
+				subject = code(f.Object) + ": "
+			}
+			if !yield(fmt.Sprintf("- %s %s %s%s\n", strings.ToLower(prose(f.Severity)), code(where), subject, prose(f.Message))) {
+				return
+			}
+		}
+	})
+}
+
+func (p *page) overview(r *plan.Report) {
+	o, t := &r.Objects, &r.Totals
+	p.add("\n| | |\n|---|---|\n")
+	row := func(name, text string) { p.add("| " + name + " | " + text + " |\n") }
+	row("Objects", fmt.Sprintf("%s added, %s changed, %s removed", number(len(o.Added)), number(len(o.Changed)), number(len(o.Removed))))
+	row("Devices touched", fmt.Sprintf("%s: %s restart, %s get, %s lose an application", number(t.Touched), number(t.Restarts), number(t.Gets), number(t.Loses)))
+	if t.Bytes > 0 {
+		row("To deliver", bytesText(t.Bytes))
+	}
+	if t.LongestSeconds > 0 {
+		row("Longest rollout", "up to "+seconds(t.LongestSeconds))
+	}
+	switch b := r.Prune; {
+	case b.Blocked:
+		row("Brake on removals", "stops the commit unless its message ends with the line "+code(b.Trailer))
+	case b.Needed:
+		row("Brake on removals", "released by "+code(b.Trailer))
+	}
+}
+
+// names lists devices on a line.
+func names(list []string) string {
+	shown := make([]string, 0, min(len(list), mdNames))
+	for _, name := range list[:min(len(list), mdNames)] {
+		shown = append(shown, code(name))
+	}
+	text := strings.Join(shown, ", ")
+	if n := len(list) - len(shown); n > 0 {
+		text += " and " + number(n) + " more"
+	}
+	return text
+}
+
+// most keeps the longest section from taking all the room of those below it.
+const most = 24_000
+
+func (p *page) applications(r *plan.Report) {
+	if len(r.Applications) == 0 {
+		return
+	}
+	p.add("\n**Applications**\n")
+	start := p.b.Len()
+	for i := range r.Applications {
+		a := &r.Applications[i]
+		head := tag(a.Namespace+"/"+a.Name) + " " + strings.ToLower(prose(a.Change)) + ": " + applicationSummary(a)
+		if p.b.Len()-start > most {
+			p.omitted = append(p.omitted, count(len(r.Applications)-i, "application"))
+			return
+		}
+		lines := applicationLines(a)
+		p.folded(head, "", 8_000, "line", len(lines), slices.Values(lines))
+	}
+}
+
+func applicationSummary(a *plan.Application) string {
+	var parts []string
+	for _, h := range happenings(a) {
+		parts = append(parts, number(len(h.devices))+" "+h.verb)
+	}
+	if len(parts) == 0 {
+		return "no device is touched"
+	}
+	text := strings.Join(parts, ", ") + " (of " + count(a.Devices, "device") + ")"
+	if a.Rollout.Waves > 0 {
+		text += ", " + count(a.Rollout.Waves, "wave") + ", up to " + seconds(a.Rollout.LongestSeconds)
+	}
+	return text
+}
+
+func applicationLines(a *plan.Application) []string {
+	var lines []string
+	line := func(format string, args ...any) { lines = append(lines, "- "+fmt.Sprintf(format, args...)+"\n") }
+	if len(a.Why) > 0 {
+		line("what changes: %s", prose(strings.Join(a.Why, ", ")))
+	}
+	if a.Rollout.Waves > 0 {
+		line("%s; at most %s unavailable, each wave at most %s", prose(waves(&a.Rollout)), code(a.Rollout.MaxUnavailable), seconds(a.Rollout.DeadlineSeconds))
+		line("the first wave: %s", names(firstWave(a)))
+	}
+	for _, text := range applicationNotes(a) {
+		line("%s", prose(text))
+	}
+	for _, h := range happenings(a) {
+		line("%s %s: %s", number(len(h.devices)), h.verb, names(h.devices))
+	}
+	return lines
+}
+
+func firstWave(a *plan.Application) []string {
+	var out []string
+	for _, list := range [][]plan.Step{a.Restarts, a.Gets, a.MayGet} {
+		for _, s := range list {
+			if s.Wave == 1 {
+				out = append(out, s.Device)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (p *page) devices(r *plan.Report) {
+	lists := deviceLists(&r.Devices)
+	if len(lists) == 0 {
+		return
+	}
+	var parts, lines []string
+	for _, h := range lists {
+		parts = append(parts, number(len(h.devices))+" "+h.verb)
+		lines = append(lines, fmt.Sprintf("- %s %s: %s\n", number(len(h.devices)), h.verb, names(h.devices)))
+	}
+	p.folded("Devices: "+strings.Join(parts, ", "), "", most, "line", len(lines), slices.Values(lines))
+}
+
+func (p *page) modules(r *plan.Report) {
+	start := p.b.Len()
+	for i := range r.Modules {
+		m := &r.Modules[i]
+		if p.b.Len()-start > most {
+			p.omitted = append(p.omitted, count(len(r.Modules)-i, "module"))
+			return
+		}
+		var lines []string
+		for _, f := range moduleFacts(m) {
+			before := "–"
+			if f.before != "" {
+				before = code(f.before)
+			}
+			lines = append(lines, fmt.Sprintf("| %s | %s | %s |\n", prose(f.name), before, code(f.after)))
+		}
+		lines = append(lines, "\n")
+		for _, l := range moduleLists(m) {
+			lines = append(lines, fmt.Sprintf("- %s: %s\n", l.verb, names(l.devices)))
+		}
+		p.folded("Module "+tag(m.Path)+": "+moduleSummary(m), fmt.Sprintf("For %s.\n\n| | before | after |\n|---|---|---|\n", names(m.Applications)),
+			8_000, "line", len(lines), slices.Values(lines))
+	}
+}
+
+func moduleSummary(m *plan.Module) string {
+	if m.Before.Digest == "" {
+		return "new, " + bytesText(m.After.Size)
+	}
+	return from(bytesText(m.Before.Size), bytesText(m.After.Size))
+}
+
+func (p *page) boards(r *plan.Report) {
+	if len(r.Boards) == 0 {
+		return
+	}
+	p.folded("Boards: how full the fullest device of each is", "| Board | Memory for apps | Apps | Storage of modules | Fullest |\n|---|---|---|---|---|\n",
+		most, "board", len(r.Boards), func(yield func(string) bool) {
+			for _, b := range r.Boards {
+				if !yield(fmt.Sprintf("| %s | %s of %s | %s of %d | %s of %s | %s |\n", code(b.Board),
+					from(number(b.MemoryBefore), number(b.Memory)), number(b.MemoryLimit), from(number(b.AppsBefore), number(b.Apps)), b.AppsLimit,
+					from(number(b.StorageBefore), number(b.Storage)), number(b.StorageLimit), code(b.Fullest))) {
+					return
+				}
+			}
+		})
+}
+
+func (p *page) objects(r *plan.Report) {
+	all := groups(r.Objects)
+	o := &r.Objects
+	total := len(o.Added) + len(o.Changed) + len(o.Removed)
+	if total == 0 {
+		return
+	}
+	summary := fmt.Sprintf("Objects: %s added, %s changed, %s removed, %s unchanged", number(len(o.Added)), number(len(o.Changed)), number(len(o.Removed)), number(o.Unchanged))
+	written, kinds := 0, 0
+	p.folded(summary, "", p.room()-2_000, "group of objects", len(all), func(yield func(string) bool) {
+		for i := range all {
+			if !yield(groupText(&all[i])) {
+				return
+			}
+			written, kinds = written+len(all[i].objects), kinds+1
+		}
+	})
+	if kinds < len(all) {
+		p.omitted[len(p.omitted)-1] = count(total-written, "object")
+	}
+}
+
+func groupText(g *group) string {
+	const mostFields = 20
+	var b strings.Builder
+	first := &g.objects[0]
+	verb := map[byte]string{'+': "added", '~': "changed", '-': "removed"}[g.sign]
+	if len(g.objects) == 1 {
+		fmt.Fprintf(&b, "- %s %s, %s\n", verb, code(first.Kind+" "+objectName(first)), code(fmt.Sprintf("%s:%d", first.File, first.Line)))
+	} else {
+		list := make([]string, len(g.objects))
+		for i := range g.objects {
+			list[i] = objectName(&g.objects[i])
+		}
+		fmt.Fprintf(&b, "- %s %s × %s: %s\n", verb, number(len(list)), code(first.Kind), names(list))
+	}
+	for _, f := range first.Fields[:min(len(first.Fields), mostFields)] {
+		switch f.Change {
+		case plan.Added:
+			fmt.Fprintf(&b, "  - %s: + %s\n", code(f.Path), code(shortDigest(f.After)))
+		case plan.Removed:
+			fmt.Fprintf(&b, "  - %s: − %s\n", code(f.Path), code(shortDigest(f.Before)))
+		default:
+			fmt.Fprintf(&b, "  - %s: %s → %s\n", code(f.Path), code(shortDigest(f.Before)), code(shortDigest(f.After)))
+		}
+	}
+	if n := max(len(first.Fields)-mostFields, 0) + first.MoreFields; n > 0 {
+		fmt.Fprintf(&b, "  - and %s\n", count(n, "more field"))
+	}
+	if g.sign == '~' && first.Kind == "Secret" {
+		b.WriteString("  - its content changed; it is not shown\n")
+	}
+	return b.String()
+}
+
+func (p *page) notes(r *plan.Report) {
+	if len(r.Notes) == 0 {
+		return
+	}
+	lines := make([]string, len(r.Notes))
+	for i, n := range r.Notes {
+		lines[i] = "- " + prose(n) + "\n"
+	}
+	p.folded("What git does not say", "", 4_000, "note", len(lines), slices.Values(lines))
+}
+
+// end says what was left out.
+func (p *page) end() {
+	if len(p.omitted) == 0 {
+		return
+	}
+	text := "\nLeft out to keep this short: " + strings.Join(p.omitted[:min(len(p.omitted), 12)], ", ")
+	if len(p.omitted) > 12 {
+		text += " and more"
+	}
+	p.add(text + ". `wasmbed plan -o json` has everything.\n")
+}
