@@ -293,11 +293,12 @@ func TestTrapsAreReported(t *testing.T) {
 // A new version that fails again and again gives way to the former one, for good, and says so.
 func TestGoesBack(t *testing.T) {
 	everyBoard(t, func(t *testing.T, name string) {
+		t.Parallel() // most of it is waiting
 		r := newRig(t, name)
 		good := r.g.app("light", 1, example(t, "blink"), "gpio", "timer")
 		r.g.want(good)
 		r.g.waitFor("light", 1, protocol.PhaseRunning)
-		time.Sleep(11 * time.Second) // its start-up window
+		r.says(t, "light: good", 1) // it has run through its start-up window
 		bad := misbehaving(t, r.g, "light", 2, "exit")
 		r.g.want(bad)
 		s := r.g.waitFor("light", 2, protocol.PhaseRolledBack)

@@ -46,7 +46,8 @@ type Exit struct {
 	Reason string
 }
 
-// startTime is field 22 of /proc/PID/stat; the name in field 2 can hold anything but is in the last parentheses.
+// startTime is field 22 of /proc/PID/stat; the name in field 2 can hold anything but is in the last parentheses. A
+// process that has ended and was not waited for yet has none.
 func startTime(pid int) (string, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -55,6 +56,9 @@ func startTime(pid int) (string, error) {
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 20 {
 		return "", fmt.Errorf("/proc/%d/stat is too short", pid)
+	}
+	if fields[0] == "Z" {
+		return "", os.ErrProcessDone
 	}
 	return fields[19], nil
 }

@@ -213,6 +213,7 @@ static void confirm(struct slot *s)
 	                  memcmp(r->confirmed_list, s->current.list, PROTO_DIGEST) == 0)) {
 		return;
 	}
+	log_line(LOG_INFO, "%s: good, has run through its start-up window", s->name);
 	r->has_confirmed = 1;
 	r->confirmed_spec = s->current.spec;
 	memcpy(r->confirmed_list, s->current.list, PROTO_DIGEST);
