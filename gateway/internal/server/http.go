@@ -156,6 +156,10 @@ func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request) {
 		if control.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil || control.Flush() != nil {
 			return
 		}
+		// A deadline that passes while there is nothing to write would end an HTTP/2 stream.
+		if control.SetWriteDeadline(time.Time{}) != nil {
+			return
+		}
 		select {
 		case line := <-follower.lines:
 			if encoder.Encode(line) != nil {
