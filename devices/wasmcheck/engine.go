@@ -56,7 +56,7 @@ var guestFunctions = []string{
 	"wasm_load", "wasm_module_info", "wasm_module_size", "wasm_next_import", "wasm_next_export",
 	"wasm_signature", "wasm_instance_size", "wasm_instantiate", "wasm_call", "wasm_run", "wasm_status",
 	"wasm_results", "wasm_wake", "wasm_abandon", "wasm_get_trap", "wasm_fuel_used", "wasm_stack_used",
-	"wasm_memory_at", "wasm_memory_size",
+	"wasm_memory_at", "wasm_memory_size", "wasm_global",
 }
 
 func newEngine(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule) (*engine, error) {

@@ -389,6 +389,28 @@ func (i *Instance) Wake(ctx context.Context, slots ...uint32) error {
 	return err
 }
 
+// Abandon drops the call under way, or the trap, so that another call can begin.
+func (i *Instance) Abandon(ctx context.Context) error {
+	i.p.mu.Lock()
+	defer i.p.mu.Unlock()
+	_, err := i.call(ctx, "wasm_abandon")
+	return err
+}
+
+// Global gives the bits of a global by index.
+func (i *Instance) Global(ctx context.Context, index uint32) (uint64, error) {
+	i.p.mu.Lock()
+	defer i.p.mu.Unlock()
+	at, err := i.call(ctx, "wasm_global", uint64(index))
+	if err != nil {
+		return 0, err
+	}
+	if at == 0 {
+		return 0, &Error{Code: ErrArgument, Detail: fmt.Sprintf("the module has no global %d", index)}
+	}
+	return binary.LittleEndian.Uint64(i.p.e.read(uint32(at), 8)), nil
+}
+
 // TrapCode says why an instance ended (enum wasm_trap_code in wasm.h).
 type TrapCode uint32
 
