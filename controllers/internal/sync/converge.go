@@ -27,7 +27,12 @@ func (t *turn) converge(ctx context.Context, j *judged) (bool, error) {
 	if j == t.applied && t.settled() {
 		return false, nil
 	}
-	accepted, err := t.accept(ctx, j)
+	live, err := t.live(ctx, t.state)
+	if err != nil {
+		return false, err
+	}
+	p := makePlan(j.fleet, live, t.prune())
+	accepted, err := t.accept(ctx, j, p)
 	if err != nil {
 		t.retry(api.ReasonApplyFailed, err.Error())
 		return false, nil
@@ -38,11 +43,9 @@ func (t *turn) converge(ctx context.Context, j *judged) (bool, error) {
 	if t.target == nil || t.target == t.applied && !accepted {
 		return false, nil
 	}
-	live, err := t.live(ctx, t.state)
-	if err != nil {
-		return false, err
+	if t.target != j {
+		p = makePlan(t.target.fleet, live, t.prune())
 	}
-	p := makePlan(t.target.fleet, live, t.prune())
 	if err := t.storeModules(t.target.fleet); err != nil {
 		t.retry(api.ReasonStorageFailed, err.Error())
 		return false, nil
@@ -58,8 +61,8 @@ func (t *turn) converge(ctx context.Context, j *judged) (bool, error) {
 
 func (t *turn) prune() bool { return t.repository.Spec.Prune == nil || *t.repository.Spec.Prune }
 
-// accept says whether a commit may be applied, and reports why not.
-func (t *turn) accept(ctx context.Context, j *judged) (bool, error) {
+// accept says whether a commit may be applied by a plan, and reports why not.
+func (t *turn) accept(ctx context.Context, j *judged, p plan) (bool, error) {
 	findings, err := t.findings(ctx, j)
 	if err != nil {
 		return false, err
@@ -69,24 +72,11 @@ func (t *turn) accept(ctx context.Context, j *judged) (bool, error) {
 		t.refuse(j, reason, message)
 		return false, nil
 	}
-	brake, err := t.brake(ctx, j)
-	if err != nil {
-		return false, err
-	}
-	if brake.Blocked {
+	if brake := fleet.PruneBrake(p.remove, p.before, j.message); brake.Blocked {
 		t.refuse(j, api.ReasonPruneBlocked, brake.Message)
 		return false, nil
 	}
 	return true, nil
-}
-
-func (t *turn) brake(ctx context.Context, j *judged) (fleet.Brake, error) {
-	live, err := t.live(ctx, t.state)
-	if err != nil {
-		return fleet.Brake{}, err
-	}
-	p := makePlan(j.fleet, live, t.prune())
-	return fleet.PruneBrake(p.remove, p.before, j.message), nil
 }
 
 // carryOut applies a plan while it watches for a newer commit, and reports the outcome.
@@ -145,7 +135,12 @@ func (t *turn) watch(ctx context.Context, j *judged, cancel context.CancelCauseF
 		if err != nil || next.fleet.Refused() {
 			continue
 		}
-		if brake, err := t.brake(ctx, next); err == nil && !brake.Blocked {
+		live, err := t.live(ctx, t.state)
+		if err != nil {
+			continue
+		}
+		p := makePlan(next.fleet, live, t.prune())
+		if !fleet.PruneBrake(p.remove, p.before, next.message).Blocked {
 			cancel(errSuperseded)
 			return
 		}

@@ -25,7 +25,7 @@ type plan struct {
 	// remove lists managed objects that the commit does not hold, Namespaces last.
 	remove    []fleet.ID
 	unchanged int
-	// before lists all managed objects.
+	// before lists all managed objects, in no order.
 	before []fleet.ID
 }
 
@@ -45,7 +45,6 @@ func makePlan(f *fleet.Fleet, live map[fleet.ID]liveObject, prune bool) plan {
 			p.remove = append(p.remove, id)
 		}
 	}
-	slices.SortFunc(p.before, compareIDs)
 	slices.SortFunc(p.remove, func(a, b fleet.ID) int { return compareIDs(b, a) })
 	return p
 }
