@@ -141,7 +141,7 @@ type ApplicationStatus struct {
 	// Progress is "running/target".
 	// +optional
 	Progress string `json:"progress,omitempty"`
-	// RolloutStartedAt is when the present spec was first seen.
+	// RolloutStartedAt is when the present rollout began.
 	// +optional
 	RolloutStartedAt *metav1.MicroTime `json:"rolloutStartedAt,omitempty"`
 	// +optional

@@ -127,6 +127,27 @@ type DeviceConnection struct {
 	LastCrash string `json:"lastCrash,omitempty"`
 }
 
+// DeviceBackend is how the process or board that the installation runs for a device is; written by who runs it.
+type DeviceBackend struct {
+	// Phase is Starting, Running, Waiting (for its next start) or Stopped.
+	Phase string `json:"phase"`
+	// Reason why it does not run, absent while it does.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// Message says what is wrong and what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Console is the loopback address, host:port, where the board's console is, both ways.
+	// +optional
+	Console string `json:"console,omitempty"`
+	// LastExit says how it ended last.
+	// +optional
+	LastExit string `json:"lastExit,omitempty"`
+	// Launches counts its starts since who runs it began.
+	// +optional
+	Launches int64 `json:"launches,omitempty"`
+}
+
 // DeviceStatus is what is known of a device.
 type DeviceStatus struct {
 	// +optional
@@ -144,6 +165,9 @@ type DeviceStatus struct {
 	Identity string `json:"identity,omitempty"`
 	// +optional
 	Connection *DeviceConnection `json:"connection,omitempty"`
+	// Backend is there for virtual boards.
+	// +optional
+	Backend *DeviceBackend `json:"backend,omitempty"`
 	// +optional
 	// +listType=map
 	// +listMapKey=type

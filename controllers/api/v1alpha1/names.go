@@ -63,6 +63,7 @@ const (
 	UserControllers = "wasmbed:controllers"
 	UserDashboard   = "wasmbed:dashboard"
 	UserSimulator   = "wasmbed:simulator"
+	UserBoards      = "wasmbed:boards"
 	UserHook        = "wasmbed:hook"
 	// UserGatewayPrefix is followed by "NAMESPACE:NAME".
 	UserGatewayPrefix = "wasmbed:gateway:"

@@ -164,6 +164,8 @@ func ready(in *input, a *assessment) (f finding, reconciling, stalled bool) {
 		return no(v1alpha1.ReasonNoIdentity, in.identityProblem), true, false
 	case a.connected.is(metav1.ConditionUnknown):
 		return finding{metav1.ConditionUnknown, a.connected.reason, a.connected.message}, false, false
+	case gone && device.Status.Backend != nil && device.Status.Backend.Reason != "":
+		return no(v1alpha1.ReasonBackendFailed, device.Status.Backend.Reason+": "+printable(device.Status.Backend.Message)), false, false
 	case gone:
 		return no(a.connected.reason, a.connected.message), false, false
 	case !a.inSync.is(metav1.ConditionTrue):

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,9 +25,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/config"
@@ -73,7 +76,10 @@ func Up(ctx context.Context, o Options) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	defer func() { _ = logFile.Close() }()
-	i := &installation{Options: o, say: &progress{out: o.Out}, log: newLogger(logFile)}
+	log := logr.FromSlogHandler(slog.NewTextHandler(logFile, nil))
+	ctrllog.SetLogger(log)
+	klog.SetLogger(log)
+	i := &installation{Options: o, say: &progress{out: o.Out}, log: log}
 	for {
 		again, err := i.runOnce(ctx)
 		if !again || err != nil {
@@ -407,8 +413,4 @@ func lastLine(path string) string {
 		}
 	}
 	return last
-}
-
-func newLogger(w io.Writer) logr.Logger {
-	return logr.FromSlogHandler(slogHandler(w))
 }

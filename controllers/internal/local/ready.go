@@ -5,8 +5,6 @@ package local
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -14,8 +12,6 @@ import (
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/status"
 )
-
-func slogHandler(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }
 
 // waitReady waits until the whole fleet is as git says.
 func (i *installation) waitReady(ctx context.Context) error {
