@@ -362,6 +362,7 @@ func TestRejections(t *testing.T) {
 // The watchdog and a broken invariant reset the board, which then tells what happened and runs its apps again.
 func TestCrashReports(t *testing.T) {
 	everyBoard(t, func(t *testing.T, name string) {
+		t.Parallel() // most of it is waiting for the watchdog
 		r := newRig(t, name)
 		r.g.want(r.g.app("blink", 1, example(t, "blink"), "gpio", "timer"))
 		r.g.waitFor("blink", 1, protocol.PhaseRunning)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -47,6 +48,13 @@ const (
 	launchTime = 20 * time.Second // for QEMU to open its sockets
 	endTime    = 3 * time.Second  // for QEMU to end when asked
 )
+
+// launching bounds how many boards start at once: a start costs a third of a second of computing, most of it for the
+// TLS handshake, and a board that gets no time for long is reset by its watchdog.
+var launching = make(chan struct{}, 2*runtime.NumCPU())
+
+// launchCost is how long a launch keeps its place after QEMU has answered.
+const launchCost = 300 * time.Millisecond
 
 // Options of a board. All but Program, Console, Now and Log are needed.
 type Options struct {
@@ -234,14 +242,21 @@ func (b *Board) once(ctx context.Context, orphan *process) error {
 		p.release()
 		p = nil
 	}
+	release, err := enter(ctx)
+	if err != nil {
+		return err
+	}
 	if p == nil {
-		if p, err = b.launch(ctx, args, id); err != nil {
-			return err
+		p, err = b.launch(ctx, args, id)
+	}
+	if err == nil {
+		defer p.release()
+		if err = b.connect(ctx, p); err != nil {
+			p.kill()
 		}
 	}
-	defer p.release()
-	if err := b.connect(ctx, p); err != nil {
-		p.kill()
+	release()
+	if err != nil {
 		return err
 	}
 	defer b.disconnect()
@@ -259,6 +274,16 @@ func (b *Board) once(ctx context.Context, orphan *process) error {
 	p.end(endTime)
 	b.update(func(s *Status) { s.LastExit = &Exit{Time: time.Now(), Reason: "ended by its supervisor"} })
 	return nil
+}
+
+// enter waits for a place among those that start.
+func enter(ctx context.Context) (release func(), err error) {
+	select {
+	case launching <- struct{}{}:
+		return func() { time.AfterFunc(launchCost, func() { <-launching }) }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // launch starts QEMU with a fresh blob.

@@ -28,7 +28,7 @@ func must(t testing.TB, err error) {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // eventually waits until check has nothing to complain about.
 func eventually(t testing.TB, what string, check func() string) {
@@ -115,13 +115,14 @@ type testGateway struct {
 	crashes  []*protocol.Crash
 	failures []string // why connections ended
 	fetches  int
+	interval uint32 // of heartbeats, in milliseconds
 	// chunk may change what is sent; nil sends nothing more.
 	chunk func(*protocol.Fetch, *protocol.Chunk) protocol.Frame
 }
 
 func newTestGateway(t testing.TB, a *authority) *testGateway {
 	t.Helper()
-	g := &testGateway{t: t, blobs: map[protocol.Digest][]byte{}, states: map[string]protocol.State{}}
+	g := &testGateway{t: t, interval: 500, blobs: map[protocol.Digest][]byte{}, states: map[string]protocol.State{}}
 	g.config = &tls.Config{Certificates: []tls.Certificate{a.issue(serverName)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(),
 		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256}}
 	var err error
@@ -230,7 +231,7 @@ func (g *testGateway) handle(frame protocol.Frame, out chan protocol.Frame) {
 	case *protocol.Hello:
 		g.hellos = append(g.hellos, f)
 		g.sessions++
-		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: 500, ReportInterval: 50}
+		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: g.interval, ReportInterval: 50}
 		if g.desired != nil && (f.Generation < g.desired.Generation) {
 			out <- g.desired
 		}

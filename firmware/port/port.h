@@ -142,8 +142,9 @@ const struct port_crash *port_last_crash(void);
 void port_crash_tag(uint32_t tag);
 
 // Says that the main loop is alive. The watchdog resets the board when this was not
-// called for PORT_WATCHDOG_MS milliseconds.
-#define PORT_WATCHDOG_MS 4000u
+// called for PORT_WATCHDOG_MS milliseconds. Much longer than any step of the loop, because
+// an emulated board's clock goes on while a busy host gives it no time.
+#define PORT_WATCHDOG_MS 16000u
 void port_watchdog_feed(void);
 
 _Noreturn void port_reset(void);
