@@ -3,6 +3,7 @@
 package fleet_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/memory"
+	"golang.org/x/sys/unix"
 
 	"wasmbed.dev/controllers/fleet"
 	"wasmbed.dev/controllers/fleet/fleettest"
@@ -45,6 +47,27 @@ func onDisk(b *testing.B, trees ...fleettest.Tree) (open func(i int) fleet.Tree)
 	}
 }
 
+// measureCPU reports the processor time of the loop that follows, which says more than the clock on a busy machine.
+func measureCPU(b *testing.B) (stop func()) {
+	spent := func() int64 {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	before := spent()
+	return func() { b.ReportMetric(float64(spent()-before)/1e6/float64(b.N), "cpu-ms/op") }
+}
+
+// heap is what is reachable, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 func mustBeGood(b *testing.B, f *fleet.Fleet, err error) {
 	b.Helper()
 	if err != nil {
@@ -61,10 +84,20 @@ func BenchmarkFirst(b *testing.B) {
 		b.Run(l.name, func(b *testing.B) {
 			open := onDisk(b, fleettest.Large(benchDevices, l.perDir))
 			b.ReportAllocs()
+			before := heap()
+			stop := measureCPU(b)
+			var c *fleet.Cache
+			var f *fleet.Fleet
 			for b.Loop() {
-				f, err := fleet.Judge(b.Context(), open(0), fleet.Options{Cache: fleet.NewCache()})
+				var err error
+				c = fleet.NewCache()
+				f, err = fleet.Judge(b.Context(), open(0), fleet.Options{Cache: c})
 				mustBeGood(b, f, err)
 			}
+			stop()
+			b.ReportMetric(float64(heap()-before)/1e6, "MB-kept")
+			runtime.KeepAlive(c)
+			runtime.KeepAlive(f)
 		})
 	}
 }
@@ -84,6 +117,7 @@ func BenchmarkOneChange(b *testing.B) {
 			previous, err := fleet.Judge(b.Context(), open(0), fleet.Options{Cache: c})
 			mustBeGood(b, previous, err)
 			b.ReportAllocs()
+			stop := measureCPU(b)
 			for i := 1; b.Loop(); i++ {
 				f, err := fleet.Judge(b.Context(), open(i%2), fleet.Options{Cache: c, Previous: previous})
 				mustBeGood(b, f, err)
@@ -92,6 +126,7 @@ func BenchmarkOneChange(b *testing.B) {
 				}
 				previous = f
 			}
+			stop()
 		})
 	}
 }
@@ -103,6 +138,7 @@ func BenchmarkNoChange(b *testing.B) {
 	f, err := fleet.Judge(b.Context(), open(0), fleet.Options{Cache: c})
 	mustBeGood(b, f, err)
 	b.ReportAllocs()
+	defer measureCPU(b)()
 	for b.Loop() {
 		f, err := fleet.Judge(b.Context(), open(0), fleet.Options{Cache: c})
 		mustBeGood(b, f, err)
@@ -119,6 +155,7 @@ func BenchmarkPart(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	defer measureCPU(b)()
 	for b.Loop() {
 		f, err := fleet.Judge(b.Context(), fleet.NewGitTree(store, hash), fleet.Options{})
 		mustBeGood(b, f, err)

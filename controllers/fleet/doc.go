@@ -23,7 +23,7 @@
 // A Cache keeps what was found out about a file (by its path and git hash), a directory (by its tree hash) and a
 // module (by its git hash) with the findings. A judgement with the cache of an earlier one parses and checks only
 // files that changed; what relates objects to each other is done anew each time and costs microseconds an object.
-// See README.md for figures.
+// README.md has the figures.
 //
 // # Hostile input
 //
