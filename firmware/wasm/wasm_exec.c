@@ -279,9 +279,9 @@ static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stac
 #define KEEP_F32(x)
 #define KEEP_F64(x)
 #define INTEGER(X, a, b, r, ...) KEEP_##a(KEEP_##b(KEEP_##r(X(__VA_ARGS__))))
-#define INTEGER0(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY0, a, b, r, code, id, name, home)
-#define INTEGER1(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY1, a, b, r, code, id, name, home)
-#define INTEGER2(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY2, a, b, r, code, id, name, home)
+#define INTEGER0(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY0, a, b, r, code, id, name, home, imm)
+#define INTEGER1(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY1, a, b, r, code, id, name, home, imm)
+#define INTEGER2(code, id, name, home, imm, a, b, r, al) INTEGER(ENTRY2, a, b, r, code, id, name, home, imm)
 #endif
 
 /* Implementations in other states than the home, in functions of both forms. */
@@ -845,12 +845,20 @@ L1_local_tee:
 S2_local_tee:
 	locals[*ip++] = b;
 	NEXT2;
-L0_global_get:
-	a = *self->globals[*ip++];
+L0_global_get: {
+	uint32_t index;
+
+	INDEX(index);
+	a = *self->globals[index];
 	NEXT1;
-L1_global_set:
-	*self->globals[*ip++] = a;
+}
+L1_global_set: {
+	uint32_t index;
+
+	INDEX(index);
+	*self->globals[index] = a;
 	NEXT0;
+}
 
 G_drop:
 	sp -= *side++;
@@ -950,7 +958,6 @@ L2_table_set: {
 
 	/* --- memory */
 LOAD(i32_load, get32(p))
-LOAD(f32_load, get32(p))
 LOAD(i32_load8_s, (int8_t)*p)
 LOAD(i32_load8_u, *p)
 LOAD(i32_load16_s, (int16_t)get16(p))
@@ -968,7 +975,6 @@ LOAD64(i64_load16_u, get16(p))
 LOAD64(i64_load32_s, (int64_t)(int32_t)get32(p))
 LOAD64(i64_load32_u, get32(p))
 STORE(i32_store, put32(p, b))
-STORE(f32_store, put32(p, b))
 STORE(i32_store8, *p = (uint8_t)b)
 STORE(i32_store16, put16(p, b))
 STORE64(i64_store, put64(p, v))
@@ -976,7 +982,9 @@ STORE64(i64_store8, *p = (uint8_t)v)
 STORE64(i64_store16, put16(p, (uint32_t)v))
 STORE64(i64_store32, put32(p, (uint32_t)v))
 #if WASM_FLOAT
+LOAD(f32_load, get32(p))
 LOAD64(f64_load, get64(p))
+STORE(f32_store, put32(p, b))
 STORE64(f64_store, put64(p, v))
 #endif
 

@@ -8,9 +8,9 @@
  * byte after the branch's opcode) and the table pointer (in words, from the
  * entry itself). There are two forms of function:
  *
- * short   all locals and dropped or selected values are one slot wide, all
- *         indices in local, branch and global instructions take one byte, no
- *         branch drops operands, the body is below 32 KiB. Entries are one word:
+ * short   all locals, globals and dropped or selected values are one slot wide, all
+ *         indices in local and branch instructions take one byte, no branch
+ *         drops operands, the body is below 32 KiB. Entries are one word:
  *         code delta in the low half, table delta in the high half.
  * general anything else. Entries are two words: code delta (24 bits) and slots
  *         to keep (8 bits); table delta and slots to drop (16 bits each).

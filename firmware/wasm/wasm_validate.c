@@ -660,9 +660,12 @@ static void check_local(struct checker *c, uint8_t op)
 
 static void check_global(struct checker *c, uint8_t op)
 {
-	uint32_t i = checked_index(c, c->m->nglobals, "unknown global");
+	const uint8_t *at = c->r->p;
+	uint32_t i = wasm_read_u32(c->r); /* linkers pad it: allowed in the short form */
 	const struct wasm_global_info *g;
 
+	if (!failed(c->r) && i >= c->m->nglobals)
+		wasm_fail_at(c->r, at, WASM_E_INVALID, "unknown global");
 	if (failed(c->r))
 		return;
 	g = &c->m->globals[i];
