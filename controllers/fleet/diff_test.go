@@ -46,6 +46,36 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestImmutableOfTheAPIServer refuses what the API server would of a ConfigMap and a Secret.
+func TestImmutableOfTheAPIServer(t *testing.T) {
+	const (
+		fixed  = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: plant}\nimmutable: true\ndata: {a: b}\n"
+		secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: plant}\ntype: Opaque\n"
+	)
+	for _, c := range []struct{ name, before, after, reason string }{
+		{"nothing", fixed, fixed, ""},
+		{"a label", fixed, strings.Replace(fixed, "plant}", "plant, labels: {x: y}}", 1), ""},
+		{"data", fixed, strings.Replace(fixed, "a: b", "a: c", 1), "ImmutableChanged"},
+		{"no longer immutable", fixed, strings.Replace(fixed, "true", "false", 1), "ImmutableChanged"},
+		{"a bad label", fixed, strings.Replace(fixed, "plant}", "plant, labels: {x: 1}}", 1), "SchemaInvalid"},
+		{"the type", secret, strings.Replace(secret, "Opaque", "example.com/x", 1), "ImmutableChanged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			with := func(manifest string) fleet.Tree {
+				tree := fleettest.Base()
+				tree.Replace("devices/kustomization.yaml", "- a.yaml", "- a.yaml\n- x.yaml")
+				tree.Set("devices/x.yaml", manifest)
+				return gitTree(t, tree)
+			}
+			previous := judge(t, with(c.before), fleet.Options{})
+			reason, message := judge(t, with(c.after), fleet.Options{Previous: previous}).Verdict()
+			if reason != c.reason {
+				t.Errorf("%s: %s", reason, message)
+			}
+		})
+	}
+}
+
 func ids(kind string, n int) []fleet.ID {
 	var out []fleet.ID
 	for i := range n {

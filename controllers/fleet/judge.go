@@ -154,7 +154,7 @@ func (j *judgement) unchangeable() error {
 	}
 	for _, o := range j.objects {
 		old := j.opts.Previous.Get(o.object.ID)
-		if old == nil || old == o.object || old.Digest == o.object.Digest {
+		if o.bad || old == nil || old == o.object || old.Digest == o.object.Digest {
 			continue
 		}
 		if s := schemas[o.object.ID.Kind]; s != nil {
@@ -171,9 +171,6 @@ func (j *judgement) unchangeable() error {
 
 // transition evaluates the rules that compare an object with its former self.
 func (j *judgement) transition(s *kindSchema, o *judged, old *Object) error {
-	if o.bad {
-		return nil
-	}
 	before, err := old.Unstructured()
 	if err != nil {
 		return err

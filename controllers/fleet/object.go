@@ -137,7 +137,7 @@ func judgeObject(ctx context.Context, src source, value any) (*judged, error) {
 		return nil, nil
 	}
 	if !ok {
-		return j.out, nil
+		return j.out, j.complete()
 	}
 	schemas, err := schemas()
 	if err != nil {
