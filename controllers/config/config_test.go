@@ -222,7 +222,7 @@ func TestManagedObjectsAreChangedInGit(t *testing.T) {
 	eventually(t, "policy is enforced", func() error {
 		err := admin.Delete(t.Context(), device.DeepCopy(), client.DryRunAll)
 		if !apierrors.IsForbidden(err) {
-			return fmt.Errorf("delete: %v", err)
+			return fmt.Errorf("delete: %w", err)
 		}
 		return nil
 	})
@@ -291,7 +291,7 @@ func TestManagedNamespaces(t *testing.T) {
 	eventually(t, "deletion by hand is refused", func() error {
 		err := admin.Delete(t.Context(), namespace.DeepCopy(), client.DryRunAll)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "Namespace "+namespace.Name+" is managed by git (repository wasmbed-system/fleet)") {
-			return fmt.Errorf("delete: %v", err)
+			return fmt.Errorf("delete: %w", err)
 		}
 		return nil
 	})
@@ -301,7 +301,7 @@ func TestManagedNamespaces(t *testing.T) {
 	}
 	eventually(t, "namespace goes with its contents", func() error {
 		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), &corev1.Namespace{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("get: %v", err)
+			return fmt.Errorf("get: %w", err)
 		}
 		return nil
 	})
@@ -322,7 +322,7 @@ func TestHookOnlyAnnounces(t *testing.T) {
 	}
 	eventually(t, "policy is enforced", func() error {
 		if err := patch(`{"spec":{"suspend":true}}`); !apierrors.IsForbidden(err) {
-			return fmt.Errorf("spec: %v", err)
+			return fmt.Errorf("spec: %w", err)
 		}
 		return nil
 	})

@@ -181,7 +181,7 @@ func checkPolicy(ctx context.Context, t *testing.T, kube client.Client) {
 	eventually(t, "an edit is refused with a sentence that helps", func() error {
 		err := edit(kube)
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "Device plant/b is managed by git (repository wasmbed-system/fleet, devices/b.yaml:1): change it there") {
-			return fmt.Errorf("edit: %v", err)
+			return fmt.Errorf("edit: %w", err)
 		}
 		return nil
 	})

@@ -40,23 +40,32 @@ func (t *turn) converge(ctx context.Context, j *judged) (bool, error) {
 	if accepted {
 		t.target = j
 	}
-	if t.target == nil || t.target == t.applied && !accepted {
-		return false, nil
+	if !accepted {
+		return t.finish(ctx)
 	}
-	if t.target != j {
-		p = makePlan(t.target.fleet, live, t.prune())
-	}
-	if err := t.storeModules(t.target.fleet); err != nil {
+	if err := t.storeModules(j.fleet); err != nil {
 		t.retry(api.ReasonStorageFailed, err.Error())
 		return false, nil
 	}
-	if accepted && len(p.write)+len(p.remove) > progressFrom {
+	if len(p.write)+len(p.remove) > progressFrom {
 		t.progress(fmt.Sprintf("applying %s: %d objects to write, %d to remove", short(j.commit), len(p.write), len(p.remove)))
 		if err := t.patchStatus(ctx); err != nil {
 			return false, err
 		}
 	}
-	return t.carryOut(ctx, t.target, p, live)
+	return t.carryOut(ctx, j, p, live)
+}
+
+// finish applies what is left of the newest accepted commit, while something newer cannot be had or is refused.
+func (t *turn) finish(ctx context.Context) (bool, error) {
+	if t.target == nil || t.target == t.applied {
+		return false, nil
+	}
+	live, err := t.live(ctx, t.state)
+	if err != nil {
+		return false, err
+	}
+	return t.carryOut(ctx, t.target, makePlan(t.target.fleet, live, t.prune()), live)
 }
 
 func (t *turn) prune() bool { return t.repository.Spec.Prune == nil || *t.repository.Spec.Prune }

@@ -5,6 +5,7 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -387,6 +388,68 @@ func TestDriftWhileTheNewestCommitIsRefusedAndAfterARestart(t *testing.T) {
 		return nil
 	})
 	w.refused(second, api.ReasonInvalidYAML)
+}
+
+func TestRestartWhileTheRemoteIsAway(t *testing.T) {
+	w := newWorld(t)
+	first := w.repo.Commit("first", w.base())
+	w.follow()
+	w.applied(first)
+	w.stop()
+	w.repo.Delete()
+	if err := w.kube.Delete(t.Context(), &api.Device{ObjectMeta: metav1.ObjectMeta{Namespace: w.fleet, Name: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.eventually("drift is put back", func() error { return w.get(&api.Device{}, "a") })
+	w.eventually("it says so", func() error {
+		return conditionIs(w.repository(), api.ConditionReady, metav1.ConditionFalse, api.ReasonRemoteUnreachable)
+	})
+}
+
+// A commit that the API server failed to take whole is finished although the next one is bad, so that the fleet is
+// never between two commits for long.
+func TestHalfAppliedCommitIsFinishedUnderABadOne(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	gate := make(chan struct{})
+	w.start(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-gate:
+			default:
+				if r.Method == http.MethodPost && resourceOf(r.URL.Path) == "applications" {
+					return nil, errors.New("the connection broke")
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	first := w.repo.Commit("first", w.base())
+	w.follow()
+	w.refused(first, api.ReasonApplyFailed)
+	if n := w.devices(); n != 3 {
+		t.Fatalf("%d devices", n)
+	}
+	second := w.push("second", map[string]string{"a.yaml": "kind: ["})
+	w.eventually("the bad one is known", func() error {
+		if got := w.repository().Status.Fetched.Commit; got != second {
+			return errors.New(got)
+		}
+		return nil
+	})
+	close(gate)
+	status := w.refused(second, api.ReasonInvalidYAML).Status
+	w.eventually("the first is finished", func() error {
+		status = w.repository().Status
+		if status.Applied == nil || status.Applied.Commit != first {
+			return fmt.Errorf("applied %+v", status.Applied)
+		}
+		return w.get(&api.Application{}, "app")
+	})
+	if len(status.History) != 2 || status.History[1].Commit != first || status.History[1].Outcome != "Applied" || status.History[1].Changes.Created != 4 {
+		t.Errorf("history %+v", status.History)
+	}
 }
 
 func TestTakeOver(t *testing.T) {

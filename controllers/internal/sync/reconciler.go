@@ -88,6 +88,8 @@ type turn struct {
 	repository *api.Repository
 	before     *api.RepositoryStatus
 	notes      []note
+	// blocked says that the newest commit cannot be had or is refused, which is what the conditions tell.
+	blocked bool
 }
 
 // note is an event to be recorded when the status has been written.
@@ -145,7 +147,7 @@ func (t *turn) patchStatus(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing the status: %w", err)
 	}
-	t.state.status, t.state.version = written.Status.DeepCopy(), version(written)
+	t.status, t.version = written.Status.DeepCopy(), version(written)
 	t.before = t.repository.Status.DeepCopy()
 	return nil
 }
@@ -221,7 +223,10 @@ func (t *turn) follow(ctx context.Context) (bool, error) {
 			return false, ctx.Err()
 		}
 		t.fetchFailed(err)
-		return false, nil
+		if err := t.recall(ctx, nil); err != nil {
+			return false, err
+		}
+		return t.finish(ctx)
 	}
 	newest := t.fetched(commit)
 	if newest {
@@ -268,6 +273,7 @@ func (t *turn) timeout() time.Duration {
 }
 
 func (t *turn) fetchFailed(err error) {
+	t.blocked = true
 	reason := git.Reason(err)
 	switch reason {
 	case api.ReasonTooLarge: // what is too large is not fetched again and again

@@ -174,10 +174,10 @@ func (t *turn) judgeTree(ctx context.Context, c *commit, previous *fleet.Fleet) 
 }
 
 // recall judges the commit that the status says is applied, once after a start, so that drift can be put back while the
-// newest commit is refused. When the clone no longer has it, the newest commit is all there is.
+// newest commit is refused or, with nil, cannot be had. When the clone no longer has it, the newest is all there is.
 func (t *turn) recall(ctx context.Context, newest *commit) error {
 	applied := t.repository.Status.Applied
-	if t.applied != nil || t.previous != nil || applied == nil || applied.Commit == newest.hash.String() {
+	if t.applied != nil || t.previous != nil || applied == nil || newest != nil && applied.Commit == newest.hash.String() {
 		return nil
 	}
 	found, err := t.clone.Commit(applied.Commit)

@@ -162,6 +162,9 @@ func (s *state) known(t trigger) {
 	case <-s.poke:
 	default:
 	}
+	if s.latest != (trigger{}) && s.latest != t { // it changed while it was being read
+		s.poke <- struct{}{}
+	}
 }
 
 // changed takes note of what the cache shows of the Repository.

@@ -73,7 +73,7 @@ func (t *turn) suspend() {
 
 // refuse reports a commit of which nothing is applied.
 func (t *turn) refuse(j *judged, reason, message string) {
-	t.failures = 0
+	t.failures, t.blocked = 0, true
 	status := &t.repository.Status
 	t.enter(api.HistoryEntry{Revision: *j.revision.DeepCopy(), Outcome: "Refused", Reason: reason, Message: shorten(message, 512)})
 	keeps := "nothing is applied yet"
@@ -142,7 +142,7 @@ func (t *turn) done(j *judged, out *outcome) {
 			short(j.commit), j.revision.Subject, out.counts.Created, out.counts.Changed, out.counts.Removed, out.counts.Unchanged)})
 		t.sweep = true
 	}
-	if j != t.judged { // the newest commit is refused, and says so
+	if t.blocked {
 		return
 	}
 	t.failures = 0

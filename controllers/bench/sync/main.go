@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command syncbench measures the way from a commit to applied objects: a real git repository, the sync controller in
+// Command sync measures the way from a commit to applied objects: a real git repository, the sync controller in
 // this process, and the embedded cluster in another. For each number of changed Devices it prints the time from the
 // announcement of a push to the status that says applied, the processor time of both processes, and the API requests
 // by verb.
 //
-//	go run ./controllers/internal/sync/syncbench -devices 1000
+//	go run ./controllers/bench/sync -devices 1000
 package main
 
 import (
@@ -50,14 +50,14 @@ func main() {
 	workers := flag.Int("workers", 0, "objects written at once; 0: the controller's default")
 	flag.Parse()
 	if err := run(*devices, *rounds, *workers); err != nil {
-		fmt.Fprintln(os.Stderr, "syncbench:", err)
+		fmt.Fprintln(os.Stderr, "bench/sync:", err)
 		os.Exit(1)
 	}
 }
 
 func run(devices, rounds, workers int) error {
 	ctrl.SetLogger(logr.Discard())
-	dir, err := os.MkdirTemp("", "syncbench")
+	dir, err := os.MkdirTemp("", "bench-sync")
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (b *bench) start(ctx context.Context, cluster *testcluster.Cluster, workers
 	}
 	go func() {
 		if err := mgr.Start(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "syncbench:", err)
+			fmt.Fprintln(os.Stderr, "bench/sync:", err)
 			os.Exit(1)
 		}
 	}()
@@ -260,8 +260,8 @@ func (b *bench) measure(ctx context.Context, rounds int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d devices, %d in a directory; commit announced → applied\n", b.devices, devicesPerDirectory)
-	fmt.Printf("%-22s %9s %9s %12s %12s %9s  %s\n", "", "median", "slowest", "controllers", "cluster", "resident", "requests")
+	_, _ = fmt.Fprintf(os.Stdout, "%d devices, %d in a directory; commit announced → applied\n", b.devices, devicesPerDirectory)
+	_, _ = fmt.Fprintf(os.Stdout, "%-22s %9s %9s %12s %12s %9s  %s\n", "", "median", "slowest", "controllers", "cluster", "resident", "requests")
 	s, err := b.follow(ctx, first, func() error {
 		return b.kube.Create(ctx, &api.Repository{
 			ObjectMeta: metav1.ObjectMeta{Namespace: api.SystemNamespace, Name: "bench"},
@@ -320,7 +320,7 @@ func print(what string, samples []sample) {
 		requests = append(requests, fmt.Sprintf("%s %d", verb, n))
 	}
 	slices.Sort(requests)
-	fmt.Printf("%-22s %9s %9s %12s %12s %6d MB  %s\n", what, round(m.took), round(samples[len(samples)-1].took), round(m.own), round(m.cluster),
+	_, _ = fmt.Fprintf(os.Stdout, "%-22s %9s %9s %12s %12s %6d MB  %s\n", what, round(m.took), round(samples[len(samples)-1].took), round(m.own), round(m.cluster),
 		m.resident>>20, strings.Join(requests, ", "))
 }
 
