@@ -186,13 +186,12 @@ struct loader {
 	struct wasm_module *m;
 	uint8_t *bottom, *top; /* free part of the buffer */
 	uint8_t *buffer;
-	uint32_t size, peak;   /* bytes: of the buffer, most in use at once */
+	uint32_t size, least;  /* bytes: of the buffer, least that were ever free */
 	uint32_t compared;     /* bytes, against LIMIT_COMPARED */
 };
 
 /* Takes size bytes from the free part's start; NULL and an error if it is full. */
 void *wasm_take(struct loader *l, uint32_t size);
-void wasm_note_peak(struct loader *l, const uint8_t *top);
 /* Checks a constant expression of the given type, leaving the cursor after it. */
 void wasm_check_constant(struct loader *l, uint8_t type);
 /* Checks one function's body, which lies between the cursor and end. */

@@ -67,14 +67,38 @@ static uint64_t read_leb(struct reader *r, unsigned bits, bool is_signed)
 	return value;
 }
 
-uint32_t wasm_read_u32(struct reader *r)
+/* The five bytes that linkers write, in 32-bit arithmetic; false if it is another form. */
+static bool read_padded(struct reader *r, bool is_signed, uint32_t *value)
 {
-	if (r->p < r->end && *r->p < 0x80)
-		return *r->p++;
-	return (uint32_t)read_leb(r, 32, false);
+	const uint8_t *p = r->p;
+
+	if (r->end - p < 5 || !(p[0] & p[1] & p[2] & p[3] & 0x80))
+		return false;
+	if (p[4] > (is_signed ? 0x07 : 0x0f) && !(is_signed && p[4] >= 0x78 && p[4] < 0x80))
+		return false;
+	*value = (p[0] & 0x7f) | (uint32_t)(p[1] & 0x7f) << 7 | (uint32_t)(p[2] & 0x7f) << 14 |
+		 (uint32_t)(p[3] & 0x7f) << 21 | (uint32_t)p[4] << 28;
+	r->p = p + 5;
+	return true;
 }
 
-int32_t wasm_read_s32(struct reader *r) { return (int32_t)read_leb(r, 32, true); }
+uint32_t wasm_read_u32(struct reader *r)
+{
+	uint32_t value;
+
+	if (r->p < r->end && *r->p < 0x80)
+		return *r->p++;
+	return read_padded(r, false, &value) ? value : (uint32_t)read_leb(r, 32, false);
+}
+
+int32_t wasm_read_s32(struct reader *r)
+{
+	uint32_t value;
+
+	if (r->p < r->end && *r->p < 0x80)
+		return (int32_t)((uint32_t)*r->p++ << 25) >> 25;
+	return (int32_t)(read_padded(r, true, &value) ? value : (uint32_t)read_leb(r, 32, true));
+}
 
 int64_t wasm_read_s64(struct reader *r, unsigned bits) { return (int64_t)read_leb(r, bits, true); }
 
@@ -149,14 +173,6 @@ static uint8_t read_reftype(struct reader *r)
 
 /* ------------------------------------------------------------------- memory */
 
-void wasm_note_peak(struct loader *l, const uint8_t *top)
-{
-	uint32_t end = (uint32_t)((l->buffer + l->size) - top) + (uint32_t)(l->bottom - l->buffer);
-
-	if (end > l->peak)
-		l->peak = end;
-}
-
 void *wasm_take(struct loader *l, uint32_t size)
 {
 	uint8_t *p = l->bottom;
@@ -169,7 +185,8 @@ void *wasm_take(struct loader *l, uint32_t size)
 	}
 	l->bottom += size;
 	__builtin_memset(p, 0, size);
-	wasm_note_peak(l, l->top);
+	if ((uint32_t)(l->top - l->bottom) < l->least)
+		l->least = (uint32_t)(l->top - l->bottom);
 	return p;
 }
 
@@ -873,7 +890,7 @@ int wasm_load(const struct wasm_module **out, const void *bytes, uint32_t size, 
 	l.buffer = buffer;
 	l.bottom = l.buffer;
 	l.top = l.buffer + buffer_size;
-	l.size = buffer_size;
+	l.size = l.least = buffer_size;
 	l.m = wasm_take(&l, sizeof(*l.m));
 	l.m->bytes = bytes;
 	l.m->size = size;
@@ -883,7 +900,7 @@ int wasm_load(const struct wasm_module **out, const void *bytes, uint32_t size, 
 	if (error->code)
 		return error->code;
 	l.m->used = ((uint32_t)(l.bottom - l.buffer) + 7) & ~7u;
-	l.m->load_size = (l.peak + 7) & ~7u;
+	l.m->load_size = (l.size - l.least + 7) & ~7u;
 	*out = l.m;
 	return WASM_OK;
 }

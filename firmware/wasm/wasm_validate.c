@@ -89,11 +89,14 @@ static void full(struct checker *c, uint32_t more)
 
 static bool reserve(struct checker *c, uint32_t bytes)
 {
-	if ((size_t)(c->top - (uint8_t *)(c->side + c->nside)) < bytes) {
+	uint32_t left = (uint32_t)(c->top - c->l->bottom);
+
+	if (left < bytes) {
 		full(c, bytes);
 		return false;
 	}
-	wasm_note_peak(c->l, c->top - bytes);
+	if (left - bytes < c->l->least)
+		c->l->least = left - bytes;
 	return true;
 }
 

@@ -23,6 +23,8 @@ KERNELS(DECLARE)
 #define ROW(name) {#name, name##_native, name##_wasm, name##_wasm_end},
 static const struct kernel kernels[] = {KERNELS(ROW)};
 
+extern const uint8_t all_wasm[], all_wasm_end[], runtime_wasm[], runtime_wasm_end[];
+
 static uint64_t buffer[32768], arena[32768];
 
 static void column(uint32_t value, uint32_t width)
@@ -102,6 +104,30 @@ failed:
 	return 1;
 }
 
+static int measure_load(const char *name, const uint8_t *module, const uint8_t *end)
+{
+	const struct wasm_module *m;
+	struct wasm_module_info info;
+	struct wasm_error e;
+	uint32_t load = board_ticks();
+
+	if (wasm_load(&m, module, (uint32_t)(end - module), buffer, sizeof(buffer), &e) != WASM_OK) {
+		board_print(e.detail);
+		return 1;
+	}
+	load = board_ticks() - load;
+	wasm_module_info(m, &info);
+	board_print(name);
+	column((uint32_t)(end - module), 10);
+	column(load * INSTRUCTIONS_PER_TICK, 10);
+	column(info.code_size, 8);
+	column(info.side_table, 8);
+	column(info.size, 8);
+	column(info.load_size, 8);
+	board_print("\n");
+	return 0;
+}
+
 int main(void)
 {
 	int failed = 0;
@@ -109,5 +135,8 @@ int main(void)
 	board_print("kernel        native       wasm  ratio%   size     load   code   side module  peak  fixed  stack      fuel\n");
 	for (unsigned k = 0; k < sizeof(kernels) / sizeof(kernels[0]); k++)
 		failed |= measure(&kernels[k]);
+	board_print("load only      size      load    code    side  module    peak\n");
+	failed |= measure_load("kernels", all_wasm, all_wasm_end);
+	failed |= measure_load("runtime", runtime_wasm, runtime_wasm_end);
 	return failed;
 }
