@@ -100,22 +100,23 @@ type testGateway struct {
 	listener net.Listener
 	config   *tls.Config
 
-	mu       sync.Mutex
-	blobs    map[protocol.Digest][]byte
-	desired  *protocol.Desired
-	conn     *tls.Conn
-	out      chan protocol.Frame
-	sessions int
-	resumed  int
-	hellos   []*protocol.Hello
-	states   map[string]protocol.State
-	history  []protocol.State // every state that was reported, in order
-	beat     *protocol.Heartbeat
-	logs     []*protocol.Log
-	crashes  []*protocol.Crash
-	failures []string // why connections ended
-	fetches  int
-	interval uint32 // of heartbeats, in milliseconds
+	mu        sync.Mutex
+	blobs     map[protocol.Digest][]byte
+	desired   *protocol.Desired
+	conn      *tls.Conn
+	out       chan protocol.Frame
+	sessions  int
+	resumed   int
+	hellos    []*protocol.Hello
+	states    map[string]protocol.State
+	history   []protocol.State // every state that was reported, in order
+	beat      *protocol.Heartbeat
+	logs      []*protocol.Log
+	crashes   []*protocol.Crash
+	failures  []string // why connections ended
+	fetches   int
+	interval  uint32   // of heartbeats, in milliseconds
+	endpoints []string // of the welcome
 	// chunk may change what is sent; nil sends nothing more.
 	chunk func(*protocol.Fetch, *protocol.Chunk) protocol.Frame
 }
@@ -231,7 +232,7 @@ func (g *testGateway) handle(frame protocol.Frame, out chan protocol.Frame) {
 	case *protocol.Hello:
 		g.hellos = append(g.hellos, f)
 		g.sessions++
-		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: g.interval, ReportInterval: 50}
+		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: g.interval, ReportInterval: 50, Endpoints: g.endpoints}
 		if g.desired != nil && (f.Generation < g.desired.Generation) {
 			out <- g.desired
 		}
@@ -281,6 +282,24 @@ func (g *testGateway) answer(f *protocol.Fetch) protocol.Frame {
 		return g.chunk(f, c)
 	}
 	return c
+}
+
+// send sends a frame over the present connection.
+func (g *testGateway) send(f protocol.Frame) {
+	g.t.Helper()
+	b, err := protocol.AppendFrame(nil, f, 1024)
+	must(g.t, err)
+	g.sendRaw(b)
+}
+
+func (g *testGateway) sendRaw(b []byte) {
+	g.t.Helper()
+	g.mu.Lock()
+	conn := g.conn
+	g.mu.Unlock()
+	conn.SetWriteDeadline(time.Now().Add(patience))
+	_, err := conn.Write(b)
+	must(g.t, err)
 }
 
 // module puts a module into what can be fetched.

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "port.h"
 #include "provision.h"
+#include "selftest.h"
 #include "session.h"
 #include "store.h"
 #include "tls.h"
@@ -70,8 +71,10 @@ static void command(const char *line)
 		}
 	} else if (strcmp(line, "panic") == 0) {
 		port_panic("asked for at the console");
+	} else if (strcmp(line, "walls") == 0) {
+		selftest_walls(say);
 	} else if (line[0] != 0) {
-		say("commands: status, reboot, hang (the watchdog resets), panic\r\n");
+		say("commands: status, walls (test of the sandbox), reboot, hang (the watchdog resets), panic\r\n");
 	}
 }
 

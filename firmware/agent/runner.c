@@ -38,8 +38,7 @@ uint32_t runner_free_blocks(void)
 	return n;
 }
 
-// The longest free range; its length in blocks, 0 when there is none.
-static uint32_t longest_range(uint32_t *first)
+uint32_t runner_free_range(uint32_t *first)
 {
 	uint32_t best = 0, run = 0;
 	for (uint32_t b = 0; b < port_arena()->blocks; b++) {
@@ -202,7 +201,7 @@ enum proto_reason runner_start(struct runner *r, const char *name, const struct 
 	struct load l;
 	memset(&l, 0, sizeof l);
 	r->name = name;
-	r->blocks = longest_range(&r->first_block);
+	r->blocks = runner_free_range(&r->first_block);
 	if (r->blocks == 0) {
 		return refuse(r, PROTO_NO_MEMORY, "all app memory is in use");
 	}

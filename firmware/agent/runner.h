@@ -91,6 +91,9 @@ bool runner_permissions(struct proto_span list, uint32_t *granted, struct proto_
 // Blocks of the arena that no app has.
 uint32_t runner_free_blocks(void);
 
+// The longest range of free blocks: its length, 0 when there is none, and *first.
+uint32_t runner_free_range(uint32_t *first);
+
 struct runner *runner_alloc(void);
 
 #endif

@@ -610,9 +610,13 @@ static void on_desired(const struct proto_desired *d)
 	adopt_list();
 }
 
+// `not-found` and `busy` answer a fetch, or nothing when it is over; all others end the connection.
 static void on_error(const struct proto_fault *e)
 {
-	if (e->fetch != NULL && s.fetch.in_flight && memcmp(e->fetch, s.fetch.digest, PROTO_DIGEST) == 0) {
+	if (e->code == PROTO_CODE_NOT_FOUND || e->code == PROTO_CODE_BUSY) {
+		if (e->fetch == NULL || !s.fetch.in_flight || memcmp(e->fetch, s.fetch.digest, PROTO_DIGEST) != 0) {
+			return;
+		}
 		s.fetch.in_flight = false;
 		if (e->code == PROTO_CODE_BUSY) {
 			s.busy_us = port_now_us() + (BUSY_MS + random_below(BUSY_MS)) * 1000u;
