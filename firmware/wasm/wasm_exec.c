@@ -25,7 +25,7 @@
  * During an instruction ip lies behind its opcode, at most at its end, so that
  * a trap can be attributed.
  */
-#include "wasm_numeric.h"
+#include "wasm_ops.h"
 #include "wasm_opcodes.h"
 
 /* Labels as values, designated initialisers that replace earlier ones. */
@@ -77,178 +77,19 @@ static uint32_t fast_limit(const struct wasm_memory *m)
 	return m->size > FAST_SPAN ? m->size - FAST_SPAN : 0;
 }
 
-static inline uint32_t get16(const uint8_t *p) { uint16_t v; __builtin_memcpy(&v, p, 2); return v; }
-static inline uint32_t get32(const uint8_t *p) { uint32_t v; __builtin_memcpy(&v, p, 4); return v; }
-static inline uint64_t get64(const uint8_t *p) { uint64_t v; __builtin_memcpy(&v, p, 8); return v; }
-static inline void put16(uint8_t *p, uint32_t v) { uint16_t h = (uint16_t)v; __builtin_memcpy(p, &h, 2); }
-static inline void put32(uint8_t *p, uint32_t v) { __builtin_memcpy(p, &v, 4); }
-static inline void put64(uint8_t *p, uint64_t v) { __builtin_memcpy(p, &v, 8); }
-
 /*
  * The loop must not let anyone take the address of its variables, or they would
  * not stay in registers. So what decodes a number gives it together with the
  * number of bytes.
  */
-static __attribute__((noinline)) uint64_t decode_index(const uint8_t *p)
-{
-	const uint8_t *start = p;
-	uint32_t value = leb_u32(&p);
-
-	return (uint64_t)(p - start) << 32 | value;
-}
-
 #define INDEX(to) do { \
 	to = *ip++; \
 	if (unlikely(to & 0x80)) { \
-		uint64_t both_ = decode_index(ip - 1); \
+		uint64_t both_ = wasm_decode_index(ip - 1); \
 		to = (uint32_t)both_; \
 		ip += (uint32_t)(both_ >> 32) - 1; \
 	} \
 } while (0)
-
-/* ------------------------------------------------- instructions off the loop */
-
-/*
- * A load or store with any offset, address and encoding. *ip is behind the
- * opcode and moved to the instruction's end. Gives the address, or NULL if the
- * access leaves the memory.
- */
-static uint8_t *checked_address(const struct wasm_memory *m, uint8_t op, const uint8_t **ip, uint32_t address)
-{
-	static const uint8_t widths[] = {4, 8, 4, 8, 1, 1, 2, 2, 1, 1, 2, 2, 4, 4, 4, 8, 4, 8, 1, 2, 1, 2, 4};
-	uint64_t at;
-
-	leb_u32(ip);
-	at = (uint64_t)address + leb_u32(ip);
-	if (at + widths[op - 0x28] > m->size)
-		return NULL;
-	return m->data + at;
-}
-
-static uint64_t load(uint8_t op, const uint8_t *p)
-{
-	switch (op) {
-	case 0x28: case 0x2a: case 0x35: return get32(p);
-	case 0x29: case 0x2b: return get64(p);
-	case 0x2c: case 0x30: return (uint64_t)(int64_t)(int8_t)*p;
-	case 0x2d: case 0x31: return *p;
-	case 0x2e: case 0x32: return (uint64_t)(int64_t)(int16_t)get16(p);
-	case 0x2f: case 0x33: return get16(p);
-	default: return (uint64_t)(int64_t)(int32_t)get32(p);
-	}
-}
-
-static void store(uint8_t op, uint8_t *p, uint64_t v)
-{
-	switch (op) {
-	case 0x37: case 0x39: put64(p, v); break;
-	case 0x3a: case 0x3c: *p = (uint8_t)v; break;
-	case 0x3b: case 0x3d: put16(p, (uint32_t)v); break;
-	default: put32(p, (uint32_t)v);
-	}
-}
-
-static bool is_wide_access(uint8_t op)
-{
-	return op == 0x29 || op == 0x2b || (op >= 0x30 && op <= 0x35) || op == 0x37 || op == 0x39 || op >= 0x3c;
-}
-
-static int copy_memory(struct wasm_memory *m, uint32_t to, uint32_t from, uint32_t n)
-{
-	if (n > m->size || from > m->size - n || to > m->size - n)
-		return WASM_TRAP_MEMORY;
-	if (n > 0)
-		__builtin_memmove(m->data + to, m->data + from, n);
-	return WASM_TRAP_NONE;
-}
-
-static int fill_memory(struct wasm_memory *m, uint32_t to, uint32_t value, uint32_t n)
-{
-	if (n > m->size || to > m->size - n)
-		return WASM_TRAP_MEMORY;
-	if (n > 0)
-		__builtin_memset(m->data + to, (int)(value & 0xff), n);
-	return WASM_TRAP_NONE;
-}
-
-#if WASM_FLOAT
-/* The eight truncations in the order of their opcodes: operand below *sp. */
-static int truncate(uint32_t **sp, uint32_t which, bool saturate)
-{
-	bool wide = which & 2;
-	double x = wide ? f64_of(load64(*sp - 2)) : (double)f32_of((*sp)[-1]);
-	uint64_t value;
-	int trap = wasm_truncate(x, (enum integer)((which >> 2) * 2 + (which & 1)), saturate, &value);
-
-	*sp -= wide ? 2 : 1;
-	if (which < 4) {
-		*(*sp)++ = (uint32_t)value;
-	} else {
-		store64(*sp, value);
-		*sp += 2;
-	}
-	return trap;
-}
-#endif
-
-/* The instructions behind 0xfc, on operands in memory. Adds to *fuel what is spent. */
-static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stack, uint32_t *fuel)
-{
-	uint32_t op = leb_u32(ip), *sp = *stack, x, y = 0;
-	int trap = WASM_TRAP_NONE;
-
-#if WASM_FLOAT
-	if (op < 8)
-		return truncate(stack, op, true);
-#endif
-	x = leb_u32(ip);
-	if (op == 8 || op == 10 || op == 12 || op == 14)
-		y = leb_u32(ip);
-	switch (op) {
-	case 8:
-		sp -= 3;
-		*fuel = sp[2] / 4;
-		trap = wasm_memory_init(i, x, sp[0], sp[1], sp[2]);
-		break;
-	case 9: wasm_drop_segment(i, i->m->nelems + x); break;
-	case 10:
-		sp -= 3;
-		*fuel = sp[2] / 4;
-		trap = copy_memory(i->memory, sp[0], sp[1], sp[2]);
-		break;
-	case 11:
-		sp -= 3;
-		*fuel = sp[2] / 4;
-		trap = fill_memory(i->memory, sp[0], sp[1], sp[2]);
-		break;
-	case 12:
-		sp -= 3;
-		*fuel = sp[1] + sp[2];
-		trap = wasm_table_init(i, y, x, sp[0], sp[1], sp[2]);
-		break;
-	case 13: wasm_drop_segment(i, x); break;
-	case 14:
-		sp -= 3;
-		*fuel = sp[2];
-		trap = wasm_table_copy(i, x, y, sp[0], sp[1], sp[2]);
-		break;
-	case 15:
-		sp -= 2;
-		*fuel = sp[1];
-		*sp = wasm_table_grow(i, x, sp[0], sp[1]);
-		if (*sp == UINT32_MAX)
-			*fuel = 0;
-		sp++;
-		break;
-	case 16: *sp++ = i->tables[x]->size; break;
-	default:
-		sp -= 3;
-		*fuel = sp[2];
-		trap = wasm_table_fill(i, x, sp[0], sp[1], sp[2]);
-	}
-	*stack = sp;
-	return trap;
-}
 
 /* -------------------------------------------------------------- the tables */
 
@@ -318,9 +159,12 @@ static int prefixed(struct wasm_instance *i, const uint8_t **ip, uint32_t **stac
 
 /* --------------------------------------------------------------- the loop */
 
-#define NEXT0 do { op = *ip++; goto *t0[op]; } while (0)
-#define NEXT1 do { op = *ip++; goto *t1[op]; } while (0)
-#define NEXT2 do { op = *ip++; goto *t2[op]; } while (0)
+#define NEXT0 goto *t0[*ip++]
+#define NEXT1 goto *t1[*ip++]
+#define NEXT2 goto *t2[*ip++]
+
+/* The opcode of the instruction that just began. */
+#define OPCODE (ip[-1])
 
 #define TRAP(code) do { trap = code; goto trapped; } while (0)
 
@@ -346,7 +190,7 @@ typedef const int16_t __attribute__((may_alias)) *short_entry;
  * the next opcode.
  */
 #define COMPARE(id, type, condition) \
-	C2_##id: { type x = (type)a, y = (type)b; op = *ip++; \
+	C2_##id: { type x = (type)a, y = (type)b; uint8_t op = *ip++; \
 		if (op == 0x0d) { if (condition) goto take_branch; goto skip_branch; } \
 		if (op == 0x04) { if (condition) goto skip_branch; goto take_branch; } \
 		a = (condition); goto *t1[op]; } \
@@ -443,7 +287,6 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 	uint32_t limit;
 	int32_t fuel, given;
 	int trap;
-	uint8_t op = 0;
 
 #if IN_REGISTERS
 	struct {
@@ -485,28 +328,28 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 	/* --- moving operands between memory and a, b */
 spill1:
 	*sp++ = a;
-	goto *t0[op];
+	goto *t0[OPCODE];
 spill2:
 	sp[0] = a;
 	sp[1] = b;
 	sp += 2;
-	goto *t0[op];
+	goto *t0[OPCODE];
 spill21:
 	*sp++ = a;
 	a = b;
-	goto *t1[op];
+	goto *t1[OPCODE];
 fill01:
 	a = *--sp;
-	goto *t1[op];
+	goto *t1[OPCODE];
 fill02:
 	a = sp[-2];
 	b = sp[-1];
 	sp -= 2;
-	goto *t2[op];
+	goto *t2[OPCODE];
 fill12:
 	b = a;
 	a = *--sp;
-	goto *t2[op];
+	goto *t2[OPCODE];
 
 	/* --- control */
 L0_unreachable:
@@ -822,6 +665,13 @@ L0_select_t: {
 	}
 	NEXT0;
 }
+/* The empty assembly keeps GCC from reading the next opcode before ip moves. */
+#define SET_LOCAL(from) do { \
+	uint32_t index_ = *ip++; \
+	__asm__("" : "+r"(ip)); \
+	locals[index_] = from; \
+} while (0)
+
 L0_local_get:
 	a = locals[*ip++];
 	NEXT1;
@@ -834,16 +684,16 @@ S2_local_get:
 	b = locals[*ip++];
 	NEXT2;
 L1_local_set:
-	locals[*ip++] = a;
+	SET_LOCAL(a);
 	NEXT0;
 S2_local_set:
-	locals[*ip++] = b;
+	SET_LOCAL(b);
 	NEXT1;
 L1_local_tee:
-	locals[*ip++] = a;
+	SET_LOCAL(a);
 	NEXT1;
 S2_local_tee:
-	locals[*ip++] = b;
+	SET_LOCAL(b);
 	NEXT2;
 L0_global_get: {
 	uint32_t index;
@@ -989,14 +839,15 @@ STORE64(f64_store, put64(p, v))
 #endif
 
 load_slow: {
-	const uint8_t *after = ip, *p = checked_address(self->memory, op, &after, a);
+	uint8_t op = OPCODE;
+	const uint8_t *after = ip, *p = wasm_checked_address(self->memory, op, &after, a);
 	uint64_t value;
 
 	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
-	value = load(op, p);
-	if (is_wide_access(op)) {
+	value = wasm_load_value(op, p);
+	if (wasm_is_wide_access(op)) {
 		store64(sp, value);
 		sp += 2;
 		NEXT0;
@@ -1005,23 +856,25 @@ load_slow: {
 	NEXT1;
 }
 store_slow: {
+	uint8_t op = OPCODE;
 	const uint8_t *after = ip;
-	uint8_t *p = checked_address(self->memory, op, &after, a);
+	uint8_t *p = wasm_checked_address(self->memory, op, &after, a);
 
 	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
-	store(op, p, b);
+	wasm_store_value(op, p, b);
 	NEXT0;
 }
 store64_slow: {
+	uint8_t op = OPCODE;
 	const uint8_t *after = ip;
-	uint8_t *p = checked_address(self->memory, op, &after, sp[-3]);
+	uint8_t *p = wasm_checked_address(self->memory, op, &after, sp[-3]);
 
 	ip = after;
 	if (p == NULL)
 		TRAP(WASM_TRAP_MEMORY);
-	store(op, p, load64(sp - 2));
+	wasm_store_value(op, p, load64(sp - 2));
 	sp -= 3;
 	NEXT0;
 }
@@ -1029,15 +882,15 @@ store64_slow: {
 G_load:
 	if (*ip & 0x80)
 		goto load_slow;
-	goto *tables[0][1][op];
+	goto *tables[0][1][OPCODE];
 G_store2:
 	if (*ip & 0x80)
 		goto store_slow;
-	goto *tables[0][2][op];
+	goto *tables[0][2][OPCODE];
 G_store0:
 	if (*ip & 0x80)
 		goto store64_slow;
-	goto *tables[0][0][op];
+	goto *tables[0][0][OPCODE];
 
 L0_memory_size:
 	ip++;
@@ -1086,8 +939,9 @@ L0_f64_const:
 #endif
 
 	/* --- i32 */
-C1_i32_eqz:
-	op = *ip++;
+C1_i32_eqz: {
+	uint8_t op = *ip++;
+
 	if (op == 0x0d) {
 		if (a == 0)
 			goto take_branch;
@@ -1095,6 +949,7 @@ C1_i32_eqz:
 	}
 	a = a == 0;
 	goto *t1[op];
+}
 UNARY(i32_eqz, uint32_t, x == 0)
 COMPARE(i32_eq, uint32_t, x == y)
 COMPARE(i32_ne, uint32_t, x != y)
@@ -1275,9 +1130,9 @@ L0_i64_trunc_f64_s:
 L0_i64_trunc_f64_u:
 	/* 0xa8 to 0xab give i32, 0xae to 0xb1 i64; truncate counts them on. */
 {
-	uint32_t *top = sp;
+	uint32_t *top = sp, op = OPCODE;
 
-	trap = truncate(&top, op < 0xae ? op - 0xa8u : op - 0xaeu + 4, false);
+	trap = wasm_truncate_op(&top, op < 0xae ? op - 0xa8u : op - 0xaeu + 4, false);
 	sp = top;
 	if (trap)
 		goto trapped;
@@ -1340,7 +1195,7 @@ L0_prefix: {
 	const uint8_t *p = ip;
 	uint32_t *top = sp, spent = 0;
 
-	trap = prefixed(self, &p, &top, &spent);
+	trap = wasm_prefixed(self, &p, &top, &spent);
 	ip = p;
 	sp = top;
 	if (trap)
