@@ -116,6 +116,7 @@ type Board struct {
 	mu      sync.Mutex
 	status  Status
 	monitor *monitor
+	celsius float64 // what the sensor shall measure, also after the next launch
 }
 
 // New prepares a board: its directory and its console. [Board.Run] starts it.
@@ -141,7 +142,7 @@ func New(opts Options) (*Board, error) {
 	if err != nil {
 		return nil, fmt.Errorf("board %s: %w", opts.Device, err)
 	}
-	b := &Board{opts: opts, console: c, relaunch: make(chan struct{}, 1)}
+	b := &Board{opts: opts, console: c, relaunch: make(chan struct{}, 1), celsius: roomTemperature}
 	b.status = Status{Phase: PhaseStarting, Since: time.Now(), Console: c.listener.Addr().String()}
 	return b, nil
 }
@@ -356,17 +357,21 @@ func (b *Board) connect(ctx context.Context, p *process) error {
 	}
 	m, err := openMonitor(conn)
 	if err == nil {
+		b.mu.Lock()
+		b.monitor = m
+		b.mu.Unlock()
+		err = b.applyTemperature()
+	}
+	if err == nil {
 		err = m.do("cont", nil, nil)
 	}
 	if err != nil {
+		b.disconnect()
 		con.Close()
 		conn.Close()
 		return problem(ReasonLaunchFailed, "%v", err)
 	}
 	os.Remove(filepath.Join(b.opts.Dir, blobFile))
-	b.mu.Lock()
-	b.monitor = m
-	b.mu.Unlock()
 	go b.carry(con, p)
 	return nil
 }
@@ -408,8 +413,21 @@ func (b *Board) do(command string, arguments any) error {
 
 const sensorID = "temperature"
 
-// SetTemperature sets what the board's sensor measures, in degrees Celsius.
+// roomTemperature is what a new board's sensor measures.
+const roomTemperature = 21
+
+// SetTemperature sets what the board's sensor measures, in degrees Celsius, now and after later launches.
 func (b *Board) SetTemperature(celsius float64) error {
+	b.mu.Lock()
+	b.celsius = celsius
+	b.mu.Unlock()
+	return b.applyTemperature()
+}
+
+func (b *Board) applyTemperature() error {
+	b.mu.Lock()
+	celsius := b.celsius
+	b.mu.Unlock()
 	return b.do("qom-set", map[string]any{"path": "/machine/peripheral/" + sensorID, "property": "temperature", "value": int(celsius * 1000)})
 }
 

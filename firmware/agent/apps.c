@@ -254,7 +254,7 @@ static void on_failure(struct slot *s, enum proto_reason reason, const char *mes
 	s->failures++;
 	changed = true;
 	log_line(LOG_WARNING, "%s: failed: %s", s->name, message);
-	if (going_back(s)) { // the former version: try again, the state stays as it is
+	if (s->current.spec != s->want.spec) { // a former version: try again, the state tells of the wanted one
 		s->retry_us = backoff(s->failures, APPS_RETRY_MIN_MS, APPS_RETRY_MAX_MS);
 		return;
 	}
@@ -285,7 +285,7 @@ static void on_completed(struct slot *s)
 	} else {
 		s->retry_us = UINT64_MAX;
 	}
-	if (!going_back(s)) {
+	if (s->current.spec == s->want.spec) {
 		set_phase(s, PROTO_COMPLETED, PROTO_NONE, "");
 	}
 }
