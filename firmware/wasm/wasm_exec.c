@@ -280,6 +280,8 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 	struct wasm_execution *const x = &instance->x;
 	struct wasm_instance *self = x->instance;
 	const struct wasm_func *func = x->func, *callee;
+	const struct wasm_func *funcs;
+	const uint32_t *const stack_end = x->stack_end;
 	struct wasm_instance *target;
 	const uint8_t *end = NULL;
 	const uint32_t *side = x->side;
@@ -310,9 +312,10 @@ enum wasm_status wasm_run(struct wasm_instance *instance, uint32_t allowance)
 	fuel = given - x->debt;
 
 #define USE_TABLES(f) (t0 = tables[(f)->type >> 15][0], t1 = t0 + TABLE, t2 = t1 + TABLE)
+#define USE_INSTANCE() (funcs = self->m->funcs, USE_MEMORY())
 #define USE_MEMORY() (memory = self->memory->data, limit = fast_limit(self->memory))
 
-	USE_MEMORY();
+	USE_INSTANCE();
 	if (fuel < 0)
 		goto out_of_fuel;
 	if (x->begin != UINT32_MAX) {
@@ -429,11 +432,39 @@ branch_general: {
 }
 
 S1_end:
+	if (unlikely(ip == end)) {
+		if (func->results == 1)
+			goto return_one;
+		*sp++ = a;
+		goto return_any;
+	}
 	*sp++ = a;
+	NEXT0;
 L0_end:
 	if (likely(ip != end))
 		NEXT0;
-L0_return_: {
+L0_return_:
+	if (func->results != 1)
+		goto return_any;
+	a = *--sp;
+	/* The result is in a. */
+return_one: {
+	const struct wasm_frame *frame = (const void *)(locals + func->params + func->locals);
+	const struct wasm_func *caller = frame->func;
+
+	if (unlikely(caller == NULL || (func->type ^ caller->type) & FUNC_GENERAL)) {
+		*sp++ = a;
+		goto return_any;
+	}
+	sp = locals;
+	func = caller;
+	end = caller->code + caller->length;
+	side = frame->side;
+	ip = frame->ip;
+	locals = frame->locals;
+	NEXT1;
+}
+return_any: {
 	const struct wasm_frame *frame = (const void *)(locals + func->params + func->locals);
 	uint32_t *from, *to = locals;
 	uint32_t n = func->results;
@@ -448,11 +479,6 @@ L0_return_: {
 	side = frame->side;
 	func = frame->func;
 	end = func->code + func->length;
-	if (likely(n == 1)) {
-		sp = to;
-		a = *from;
-		NEXT1;
-	}
 	while (n-- > 0)
 		*to++ = *from++;
 	sp = to;
@@ -475,7 +501,7 @@ leave: {
 	x->depth--;
 	self = c.instance;
 	x->instance = self;
-	USE_MEMORY();
+	USE_INSTANCE();
 	ip = c.frame.ip;
 	locals = c.frame.locals;
 	side = c.frame.side;
@@ -491,7 +517,36 @@ L0_call: {
 	uint32_t index;
 
 	INDEX(index);
-	callee = &self->m->funcs[index];
+	callee = &funcs[index];
+}
+	/* The usual call: of a function of the same instance and form. */
+{
+	const struct wasm_func *f = callee;
+	const uint8_t *code = f->code;
+	struct wasm_frame *frame;
+	uint32_t *first;
+
+	if (unlikely(code == NULL || (f->type ^ func->type) & FUNC_GENERAL))
+		goto enter;
+	if (unlikely((size_t)((uint8_t *)stack_end - (uint8_t *)sp) < f->need * sizeof(*sp)))
+		goto stack_overflow;
+	first = sp - f->params;
+	for (uint32_t n = f->locals; n > 0; n--, fuel--)
+		*sp++ = 0;
+	frame = (struct wasm_frame *)(void *)sp;
+	frame->ip = ip;
+	frame->locals = locals;
+	frame->side = side;
+	frame->func = func;
+	locals = first;
+	sp += FRAME_SLOTS;
+	func = f;
+	ip = code;
+	side = f->side;
+	end = code + f->length;
+	if (unlikely((fuel -= (int32_t)f->length) < 0))
+		goto out_of_fuel;
+	NEXT0;
 }
 enter:
 	if (unlikely(callee->code == NULL))
@@ -579,7 +634,7 @@ cross:
 	x->depth++;
 	self = target;
 	x->instance = self;
-	USE_MEMORY();
+	USE_INSTANCE();
 	USE_TABLES(callee);
 	func = callee;
 	ip = func->code;
