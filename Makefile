@@ -12,9 +12,10 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo development
 GOLANGCI_LINT := $(CACHE)/bin/golangci-lint
 GOLANGCI_LINT_VERSION := v2.13.2
 
-# Debian packages that the tests and the firmware need and a fresh machine lacks: PROGRAM=PACKAGE.
-APP_TOOLS := clang=clang wasm-ld=lld wat2wasm=wabt rustc=rustc
-RUST_WASM := libstd-rust-dev-wasm32
+# Debian packages that compile apps and fuzz the firmware, and a file of each that tells whether it is there.
+APP_TOOLS := clang-14=/usr/bin/clang-14 lld-14=/usr/bin/wasm-ld-14 wabt=/usr/bin/wat2wasm rustc=/usr/bin/rustc \
+	libstd-rust-dev-wasm32=/usr/lib/rustlib/wasm32-unknown-unknown \
+	libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a
 
 .PHONY: help
 help: ## say what there is
@@ -32,21 +33,30 @@ up: build ## build and start everything; Ctrl-C ends it
 	@exec $(BIN)/wasmbed up
 
 .PHONY: build
-build: ## build all programs into bin/
+build: firmware ## build all programs and the firmware into bin/
 	@echo "Wasmbed builds (the embedded cluster takes some minutes the first time)"
 	$(call step,wasmbed-cluster kubectl,cd clusters/embedded && $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...)
 	$(call step,wasmbed,$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./controllers/cmd/...)
 
+.PHONY: firmware
+firmware:
+	$(call step,tools for the firmware,$(MAKE) -C firmware tools)
+	$(call step,firmware,$(MAKE) -C firmware all)
+	@mkdir -p $(BIN)/firmware; for elf in firmware/build/*/firmware.elf; do cp -u "$$elf" "$(BIN)/firmware/$$(basename "$$(dirname "$$elf")").elf"; done
+
 .PHONY: test
 test: build tools ## run every test
-	$(GO) test ./...
-	cd clusters/embedded && $(GO) test ./...
+	$(GO) test -timeout 20m ./...
+	cd clusters/embedded && $(GO) test -timeout 20m ./...
+	$(MAKE) -C firmware test
+	$(MAKE) -C firmware/wasm test
 
 .PHONY: verify
-verify: $(GOLANGCI_LINT) ## formatting, linters, generated files up to date
+verify: tools $(GOLANGCI_LINT) ## formatting, linters, generated files up to date
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GOLANGCI_LINT) run ./...
+	$(MAKE) -C firmware/wasm verify
 	@before=$$(git status --porcelain); $(MAKE) --no-print-directory generate; after=$$(git status --porcelain); \
 	test "$$before" = "$$after" || { echo "generated files are not up to date; run make generate and commit:"; git status --porcelain; exit 1; }
 
@@ -57,13 +67,23 @@ generate: ## write generated files anew
 	$(GO) generate ./...
 
 .PHONY: tools
-tools: ## install what the tests need and the machine lacks
-	@missing=""; for pair in $(APP_TOOLS); do command -v $${pair%%=*} >/dev/null || missing="$$missing $${pair##*=}"; done; \
+tools: ## install compilers where they are missing
+	@missing=""; for pair in $(APP_TOOLS); do test -e "$${pair##*=}" || missing="$$missing $${pair%%=*}"; done; \
 	if [ -n "$$missing" ]; then echo "installs$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 
 .PHONY: bench
-bench: build ## print the product's figures
-	$(GO) run ./controllers/bench
+bench: build ## print the product's figures: push to running, commit to applied
+	$(GO) run ./controllers/bench/push
+	$(GO) run ./controllers/bench/sync
+
+.PHONY: bench-wasm
+bench-wasm: ## print the runtime's speed and memory, on a virtual board
+	$(MAKE) -C firmware/wasm bench
+
+.PHONY: size
+size: ## print flash and RAM of firmware and runtime
+	$(MAKE) -C firmware size
+	$(MAKE) -C firmware/wasm size
 
 .PHONY: clean
 clean: ## remove what was built; the home stays, `wasmbed clean` removes it

@@ -33,8 +33,5 @@ type (
 	Refused = server.Refused
 )
 
-// LeaseName is the name of the Lease that a gateway renews, in the system namespace, while it serves.
-func LeaseName(namespace, name string) string { return server.LeaseName(namespace, name) }
-
 // Run serves devices until ctx ends; then it releases them, writes what it still knows and returns nil.
 func Run(ctx context.Context, opts Options) error { return server.Run(ctx, opts) }

@@ -558,7 +558,7 @@ func TestGatewayStatusAndLease(t *testing.T) {
 	})
 	lease := &coordinationv1.Lease{}
 	get := func() {
-		must(t, g.kube.Get(t.Context(), types.NamespacedName{Namespace: v1alpha1.SystemNamespace, Name: gateway.LeaseName(g.namespace, "gw")}, lease))
+		must(t, g.kube.Get(t.Context(), types.NamespacedName{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(g.namespace, "gw")}, lease))
 	}
 	get()
 	first := lease.Spec.RenewTime.Time

@@ -36,9 +36,9 @@ type GatewayLimits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	Devices int32 `json:"devices,omitempty"`
-	// Handshakes under way at once.
+	// Handshakes under way at once. A small board takes seconds for one.
 	// +optional
-	// +kubebuilder:default=64
+	// +kubebuilder:default=512
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4096
 	Handshakes int32 `json:"handshakes,omitempty"`

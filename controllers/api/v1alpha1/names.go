@@ -75,3 +75,6 @@ const (
 // GatewayKey is the value of LabelGateway for the gateway namespace/name. It fits a label when both names together
 // have at most 62 characters; a longer pair is refused when its manifest is judged.
 func GatewayKey(namespace, name string) string { return namespace + "." + name }
+
+// GatewayLease is the name of the Lease in SystemNamespace that the gateway namespace/name renews while it serves.
+func GatewayLease(namespace, name string) string { return "gateway-" + GatewayKey(namespace, name) }

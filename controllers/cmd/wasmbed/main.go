@@ -67,9 +67,9 @@ func newRootCommand() *cobra.Command {
 		}
 	}
 	add("run", newUpCommand(), newDownCommand(), newRestartCommand(), newCleanCommand())
-	add("look", newStatusCommand(), newTraceCommand(), newLogsCommand(), newEnrollCommand())
+	add("look", newStatusCommand(), newTraceCommand(), newLogsCommand(), newConsoleCommand(), newEnrollCommand())
 	add("fleet", newValidateCommand(), newBuildCommand())
-	root.AddCommand(newNotifyCommand(), newControllersCommand(), newGatewayCommand(), newSimulatorCommand(), newDashboardCommand())
+	root.AddCommand(newNotifyCommand(), newControllersCommand(), newGatewayCommand(), newSimulatorCommand(), newBoardsCommand(), newDashboardCommand())
 	return root
 }
 

@@ -74,13 +74,24 @@ func newGatewayCommand() *cobra.Command {
 }
 
 func newSimulatorCommand() *cobra.Command {
-	o := workload.Options{Firmware: "simulator " + version}
+	o := workload.SimulatorOptions{Firmware: "simulator " + version}
 	command := newProcess("simulator", "Run all simulated devices", func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		o.Config, o.Log = config, log
 		return workload.RunSimulator(ctx, o)
 	})
 	command.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of what the devices keep")
 	command.Flags().BoolVar(&o.NoModules, "no-modules", false, "report that modules run without running them, for measurements at scale")
+	return command
+}
+
+func newBoardsCommand() *cobra.Command {
+	o := workload.BoardsOptions{}
+	command := newProcess("boards", "Run all virtual boards", func(ctx context.Context, config *rest.Config, log logr.Logger) error {
+		o.Config, o.Log = config, log
+		return workload.RunBoards(ctx, o)
+	})
+	command.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of what the boards keep")
+	command.Flags().StringVar(&o.FirmwareDir, "firmware-dir", "", "directory with BOARD.elf for each board")
 	return command
 }
 

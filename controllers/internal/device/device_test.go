@@ -89,7 +89,7 @@ func (w *world) gateway(name string, spec v1alpha1.GatewaySpec) (key string, sto
 	w.must(w.Create(w.t.Context(), object))
 	w.must(w.Status().Patch(w.t.Context(), object, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"address":"127.0.0.1:1"}}`))))
 	seconds := int32(2)
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: gateway.LeaseName(w.namespace, name)}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(w.namespace, name)}}
 	lease.Spec.LeaseDurationSeconds = &seconds
 	w.must(w.Create(w.t.Context(), lease))
 	ctx, cancel := context.WithCancel(w.t.Context())

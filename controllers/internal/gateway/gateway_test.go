@@ -98,7 +98,7 @@ func (w *world) serve(gateway *v1alpha1.Gateway) (stop func()) {
 	w.t.Helper()
 	w.must(w.Status().Patch(w.t.Context(), gateway.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"address":"127.0.0.1:1"}}`))))
 	seconds := int32(2)
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: LeaseName(gateway.Namespace, gateway.Name)}}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(gateway.Namespace, gateway.Name)}}
 	lease.Spec.LeaseDurationSeconds = &seconds
 	if err := w.Create(w.t.Context(), lease); err != nil && !apierrors.IsAlreadyExists(err) {
 		w.t.Fatal(err)

@@ -48,9 +48,6 @@ const (
 	backstop      = time.Second
 )
 
-// LeaseName is the name of a gateway's Lease in the system namespace.
-func LeaseName(namespace, name string) string { return "gateway-" + namespace + "-" + name }
-
 // +kubebuilder:rbac:groups=wasmbed.dev,resources=gateways;devices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=wasmbed.dev,resources=gateways/status,verbs=patch
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;create
@@ -203,7 +200,7 @@ func (r *reconciler) ensureAccess(ctx context.Context, gateway *v1alpha1.Gateway
 
 // feel tells whether the gateway's process lives, and when to look again.
 func (r *reconciler) feel(ctx context.Context, key client.ObjectKey) (life, time.Duration, error) {
-	leaseKey := client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: LeaseName(key.Namespace, key.Name)}
+	leaseKey := client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(key.Namespace, key.Name)}
 	lease, err := readLease(ctx, r.leases, leaseKey)
 	if err != nil {
 		return unknown, 0, fmt.Errorf("read lease from cache: %w", err)

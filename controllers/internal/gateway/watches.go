@@ -64,7 +64,7 @@ func (r *reconciler) onLease() handler.TypedEventHandler[*coordinationv1.Lease, 
 		}
 		var out []ctrl.Request
 		for i := range gateways.Items {
-			if gateway := &gateways.Items[i]; LeaseName(gateway.Namespace, gateway.Name) == lease.Name {
+			if gateway := &gateways.Items[i]; v1alpha1.GatewayLease(gateway.Namespace, gateway.Name) == lease.Name {
 				out = append(out, requestFor(gateway.Namespace, gateway.Name))
 			}
 		}

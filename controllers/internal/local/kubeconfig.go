@@ -38,6 +38,7 @@ var components = []component{
 	{"controllers", v1alpha1.UserControllers, nil},
 	{"dashboard", v1alpha1.UserDashboard, nil},
 	{"simulator", v1alpha1.UserSimulator, nil},
+	{"boards", v1alpha1.UserBoards, nil},
 	{"hook", v1alpha1.UserHook, nil},
 }
 

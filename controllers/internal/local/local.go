@@ -48,7 +48,7 @@ type Options struct {
 	Fleet string
 	// Kubeconfig of another cluster to use in place of the embedded one; empty: the embedded one.
 	Kubeconfig string
-	// Program is the path of the wasmbed binary; wasmbed-cluster lies beside it.
+	// Program is the path of the wasmbed binary; wasmbed-cluster and firmware/BOARD.elf lie beside it.
 	Program string
 	// Timeout is how long to wait for everything to be ready; what runs goes on when it passes.
 	Timeout time.Duration
@@ -314,6 +314,7 @@ func (i *installation) startComponents() error {
 	args := map[string][]string{
 		"controllers": {"--store-listen", home.Loopback(i.Ports.Store), "--store-dir", i.Home.Data("store"), "--git-dir", i.Home.Data("git")},
 		"simulator":   {"--state-dir", i.Home.Data("simulator")},
+		"boards":      {"--state-dir", i.Home.Data("boards"), "--firmware-dir", filepath.Join(filepath.Dir(i.Program), "firmware")},
 		"dashboard":   {"--listen", home.Loopback(i.Ports.Dashboard), "--token-file", i.Home.DashboardToken()},
 	}
 	for _, who := range components {

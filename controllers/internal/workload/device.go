@@ -4,8 +4,6 @@ package workload
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -20,12 +18,11 @@ import (
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/pki"
 	"wasmbed.dev/devices/boards"
-	"wasmbed.dev/devices/simulator"
 )
 
 // reconcile switches one device on or off, and tells it what has changed.
 func (f *fleet) reconcile(ctx context.Context, key types.NamespacedName) error {
-	device, err := f.simulated(ctx, key)
+	device, err := f.ours(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -59,17 +56,17 @@ func (f *fleet) reconcile(ctx context.Context, key types.NamespacedName) error {
 		return f.switchOn(ctx, key, device, identity, version, endpoints)
 	}
 	if is.identity != version {
-		is.device.SetIdentity(identity)
+		is.SetIdentity(identity)
 		is.identity = version
 	}
 	if len(endpoints) > 0 {
-		is.device.SetEndpoints(endpoints)
+		is.SetEndpoints(endpoints)
 	}
 	return nil
 }
 
-// simulated returns the Device if there is one and it is simulated.
-func (f *fleet) simulated(ctx context.Context, key types.NamespacedName) (*v1alpha1.Device, error) {
+// ours returns the Device if there is one and it is of our backend.
+func (f *fleet) ours(ctx context.Context, key types.NamespacedName) (*v1alpha1.Device, error) {
 	var device v1alpha1.Device
 	err := f.reader.Get(ctx, key, &device)
 	if apierrors.IsNotFound(err) {
@@ -78,50 +75,33 @@ func (f *fleet) simulated(ctx context.Context, key types.NamespacedName) (*v1alp
 	if err != nil {
 		return nil, fmt.Errorf("get device: %w", err)
 	}
-	if device.Spec.Backend != v1alpha1.BackendSimulated {
+	if device.Spec.Backend != f.kind {
 		return nil, nil
 	}
 	return &device, nil
 }
 
 // identity reads the device's Secret; the version is empty while there is none.
-func (f *fleet) identity(ctx context.Context, device *v1alpha1.Device) (id simulator.Identity, version string, err error) {
+func (f *fleet) identity(ctx context.Context, device *v1alpha1.Device) (credentials *pki.Credentials, version string, err error) {
 	if device.Status.Identity == "" {
-		return id, "", nil
+		return nil, "", nil
 	}
 	var secret corev1.Secret
 	err = f.reader.Get(ctx, types.NamespacedName{Namespace: device.Namespace, Name: device.Status.Identity}, &secret)
 	if apierrors.IsNotFound(err) {
-		return id, "", nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return id, "", fmt.Errorf("get identity: %w", err)
+		return nil, "", fmt.Errorf("get identity: %w", err)
 	}
-	credentials, err := pki.ParseCredentials(secret.Data)
+	credentials, err = pki.ParseCredentials(secret.Data)
 	if err != nil {
-		return id, "", fmt.Errorf("identity %s: %w", secret.Name, err)
+		return nil, "", fmt.Errorf("identity %s: %w", secret.Name, err)
 	}
 	if want := pki.DeviceIdentity(device.Namespace, device.Name); credentials.Identity != want {
-		return id, "", fmt.Errorf("identity %s is of %s", secret.Name, credentials.Identity)
+		return nil, "", fmt.Errorf("identity %s is of %s", secret.Name, credentials.Identity)
 	}
-	credentials.Certificate.Leaf = nil // parsed again when it is needed, which is seldom
-	return simulator.Identity{Certificate: credentials.Certificate, Roots: f.pool(credentials.Bundle)}, secret.ResourceVersion, nil
-}
-
-// pool is shared between devices that trust the same authorities.
-func (f *fleet) pool(bundle *pki.Bundle) *x509.CertPool {
-	sum := sha256.Sum256(bundle.PEM())
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if pool := f.pools[sum]; pool != nil {
-		return pool
-	}
-	pool := x509.NewCertPool()
-	for _, authority := range bundle.Authorities() {
-		pool.AddCert(authority)
-	}
-	f.pools[sum] = pool
-	return pool
+	return credentials, secret.ResourceVersion, nil
 }
 
 // endpoints of the gateway that a device is assigned to; none while it has none.
@@ -142,7 +122,7 @@ func (f *fleet) endpoints(ctx context.Context, key string) ([]string, error) {
 }
 
 // switchOn starts a device, as soon as the rate of starts lets it.
-func (f *fleet) switchOn(ctx context.Context, key types.NamespacedName, device *v1alpha1.Device, identity simulator.Identity, version string, endpoints []string) error {
+func (f *fleet) switchOn(ctx context.Context, key types.NamespacedName, device *v1alpha1.Device, credentials *pki.Credentials, version string, endpoints []string) error {
 	board, ok := boards.Get(device.Spec.Board)
 	if !ok {
 		return fmt.Errorf("no board %q in the catalogue", device.Spec.Board)
@@ -150,20 +130,19 @@ func (f *fleet) switchOn(ctx context.Context, key types.NamespacedName, device *
 	if err := f.starts.Wait(ctx); err != nil {
 		return err
 	}
-	d, err := simulator.New(simulator.Config{Namespace: key.Namespace, Name: key.Name, Board: board, Firmware: f.options.Firmware, Identity: identity, Endpoints: endpoints,
-		StateDir: f.stateDir(key, device.UID), Engine: f.engine, NoModules: f.options.NoModules, Log: f.options.Log.WithValues("device", key.String())})
+	m, err := f.make(device, board, credentials, endpoints, f.dirOf(key, device.UID))
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	is := &runningDevice{device: d, uid: device.UID, identity: version, stop: stop, done: make(chan struct{})}
+	is := &runningDevice{machine: m, uid: device.UID, identity: version, stop: stop, done: make(chan struct{})}
 	f.mu.Lock()
 	f.running[key] = is
 	f.mu.Unlock()
 	go func() {
 		defer close(is.done)
-		if err := d.Run(ctx); err != nil {
-			f.options.Log.Error(err, "device ended", "device", key.String())
+		if err := m.Run(ctx); err != nil {
+			f.log.Error(err, "device ended", "device", key.String())
 		}
 	}()
 	return nil
@@ -216,61 +195,54 @@ func (f *fleet) assign(key types.NamespacedName, gateway string) {
 	f.byGateway[gateway][key] = true
 }
 
-// stateDir is a device's flash. A Device that is made anew under an old name is another device.
-func (f *fleet) stateDir(key types.NamespacedName, uid types.UID) string {
-	return filepath.Join(f.options.StateDir, key.Namespace, key.Name, string(uid))
+// dirOf is a device's flash. A Device that is made anew under an old name is another device.
+func (f *fleet) dirOf(key types.NamespacedName, uid types.UID) string {
+	return filepath.Join(f.stateDir, key.Namespace, key.Name, string(uid))
 }
 
-// forget removes the state of all devices that ever had this name, but for one.
+// forget ends and removes what there is of all devices that ever had this name, but for one.
 func (f *fleet) forget(key types.NamespacedName, keep types.UID) {
-	folder := filepath.Join(f.options.StateDir, key.Namespace, key.Name)
-	if err := removeOthers(folder, map[string]bool{string(keep): keep != ""}); err != nil {
-		f.options.Log.Error(err, "state not removed", "device", key.String())
-	}
-}
-
-// removeOthers empties a folder but for what is to be kept, and removes it when nothing is left.
-func removeOthers(folder string, keep map[string]bool) error {
+	folder := filepath.Join(f.stateDir, key.Namespace, key.Name)
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return
 	}
 	failures := []error{err}
 	left := 0
 	for _, e := range entries {
-		if keep[e.Name()] {
+		if keep != "" && e.Name() == string(keep) {
 			left++
 			continue
 		}
-		failures = append(failures, os.RemoveAll(filepath.Join(folder, e.Name())))
+		failures = append(failures, f.remove(filepath.Join(folder, e.Name())))
 	}
 	if left == 0 {
 		failures = append(failures, os.Remove(folder))
 	}
-	return errors.Join(failures...)
+	if err := errors.Join(failures...); err != nil {
+		f.log.Error(err, "state not removed", "device", key.String())
+	}
 }
 
-// sweep removes the state of devices that went while nobody looked.
+// sweep forgets devices that went while nobody looked.
 func (f *fleet) sweep(ctx context.Context) error {
 	var devices v1alpha1.DeviceList
 	if err := f.reader.List(ctx, &devices); err != nil {
 		return fmt.Errorf("list devices: %w", err)
 	}
-	keep := map[string]map[string]bool{} // namespace → names
+	keep := map[types.NamespacedName]bool{}
 	for i := range devices.Items {
-		d := &devices.Items[i]
-		if keep[d.Namespace] == nil {
-			keep[d.Namespace] = map[string]bool{}
-		}
-		keep[d.Namespace][d.Name] = true
+		keep[types.NamespacedName{Namespace: devices.Items[i].Namespace, Name: devices.Items[i].Name}] = true
 	}
-	namespaces, err := os.ReadDir(f.options.StateDir)
+	folders, err := filepath.Glob(filepath.Join(f.stateDir, "*", "*"))
 	if err != nil {
 		return fmt.Errorf("read state directory: %w", err)
 	}
-	var failures []error
-	for _, namespace := range namespaces {
-		failures = append(failures, removeOthers(filepath.Join(f.options.StateDir, namespace.Name()), keep[namespace.Name()]))
+	for _, folder := range folders {
+		key := types.NamespacedName{Namespace: filepath.Base(filepath.Dir(folder)), Name: filepath.Base(folder)}
+		if !keep[key] {
+			f.forget(key, "")
+		}
 	}
-	return errors.Join(failures...)
+	return nil
 }

@@ -1,40 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package workload runs what objects ask to be run. RunSimulator is the process that runs every Device whose backend
-// is Simulated: it follows Devices, the Secrets with their identities and the Gateways that they are assigned to, and
-// writes nothing to the API.
 package workload
 
 import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"os"
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/pki"
+	"wasmbed.dev/devices/boards"
 	"wasmbed.dev/devices/simulator"
 )
 
-// Options of RunSimulator.
-type Options struct {
+// SimulatorOptions of RunSimulator.
+type SimulatorOptions struct {
 	// Config of the API server, as the user that may read Devices, Gateways and Secrets.
 	Config *rest.Config
 	// StateDir keeps what the devices keep in flash.
@@ -46,199 +31,65 @@ type Options struct {
 	Log       logr.Logger
 }
 
-const (
-	// startRate is how many devices a second are switched on at most. A gateway on the same machine welcomes a few
-	// thousand, and the rest of the installation wants to go on meanwhile.
-	startRate = 400
-	// workers handle changes side by side; starting a device is little work.
-	workers = 4
-	// retryAfter a device could not be started.
-	retryAfter = 10 * time.Second
-)
-
-// fleet is the devices that run.
-type fleet struct {
-	options Options
-	engine  *simulator.Engine
-	reader  client.Reader
-	queue   workqueue.TypedDelayingInterface[types.NamespacedName]
-	starts  *rate.Limiter
-
-	mu        sync.Mutex
-	running   map[types.NamespacedName]*runningDevice
-	byGateway map[string]map[types.NamespacedName]bool // GatewayKey → devices assigned to it
-	pools     map[[sha256.Size]byte]*x509.CertPool     // by bundle: all devices of a fleet share one or two
-}
-
-// runningDevice is one device that is switched on. A worker has its key to itself, so its fields need no lock.
-type runningDevice struct {
-	device   *simulator.Device
-	uid      types.UID
-	identity string // resource version of its Secret
-	stop     context.CancelFunc
-	done     chan struct{}
-}
+// startRate is how many simulated devices a second are switched on at most. A gateway on the same machine welcomes a few
+// thousand, and the rest of the installation wants to go on meanwhile.
+const startRate = 400
 
 // RunSimulator runs all simulated devices until ctx ends; then all of them are off.
-func RunSimulator(ctx context.Context, o Options) error {
-	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
-		return fmt.Errorf("make state directory: %w", err)
-	}
+func RunSimulator(ctx context.Context, o SimulatorOptions) error {
 	engine, err := simulator.NewEngine(ctx)
 	if err != nil {
 		return err
 	}
-	f := &fleet{options: o, engine: engine, starts: rate.NewLimiter(startRate, startRate/10),
-		queue:   workqueue.NewTypedDelayingQueue[types.NamespacedName](),
-		running: map[types.NamespacedName]*runningDevice{}, byGateway: map[string]map[types.NamespacedName]bool{}, pools: map[[sha256.Size]byte]*x509.CertPool{}}
 	defer func() {
 		if err := engine.Close(context.WithoutCancel(ctx)); err != nil {
 			o.Log.Error(err, "engine not closed")
 		}
 	}()
+	pools := &pools{byBundle: map[[sha256.Size]byte]*x509.CertPool{}}
+	f, err := newFleet(o.Config, o.StateDir, o.Log, backend{kind: v1alpha1.BackendSimulated, remove: os.RemoveAll, rate: startRate,
+		make: func(device *v1alpha1.Device, board boards.Board, credentials *pki.Credentials, endpoints []string, dir string) (machine, error) {
+			d, err := simulator.New(simulator.Config{Namespace: device.Namespace, Name: device.Name, Board: board, Firmware: o.Firmware,
+				Identity: pools.identity(credentials), Endpoints: endpoints, StateDir: dir, Engine: engine, NoModules: o.NoModules,
+				Log: o.Log.WithValues("device", device.Namespace+"/"+device.Name)})
+			return simulated{d, pools}, err
+		}})
+	if err != nil {
+		return err
+	}
 	return f.run(ctx)
 }
 
-func (f *fleet) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	objects, err := newCache(f.options.Config)
-	if err != nil {
-		return err
-	}
-	f.reader = objects
-	if err := f.watch(ctx, objects); err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	failed := make(chan error, 1)
-	wg.Go(func() { failed <- objects.Start(ctx) })
-	if !objects.WaitForCacheSync(ctx) {
-		cancel()
-		wg.Wait()
-		if err := <-failed; err != nil {
-			return fmt.Errorf("watch devices: %w", err)
+// simulated is a simulated device as a machine.
+type simulated struct {
+	*simulator.Device
+	pools *pools
+}
+
+// SetIdentity implements machine.
+func (s simulated) SetIdentity(credentials *pki.Credentials) {
+	s.Device.SetIdentity(s.pools.identity(credentials))
+}
+
+// pools holds the trusted authorities once for all devices of a fleet, which share one or two sets of them.
+type pools struct {
+	mu       sync.Mutex
+	byBundle map[[sha256.Size]byte]*x509.CertPool
+}
+
+func (p *pools) identity(credentials *pki.Credentials) simulator.Identity {
+	certificate := credentials.Certificate
+	certificate.Leaf = nil // parsed again when it is needed, which is seldom
+	sum := sha256.Sum256(credentials.Bundle.PEM())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pool := p.byBundle[sum]
+	if pool == nil {
+		pool = x509.NewCertPool()
+		for _, authority := range credentials.Bundle.Authorities() {
+			pool.AddCert(authority)
 		}
-		return nil // told to stop before it began
+		p.byBundle[sum] = pool
 	}
-	if err := f.sweep(ctx); err != nil {
-		f.options.Log.Error(err, "state of devices that are gone not removed")
-	}
-	for range workers {
-		wg.Go(func() { f.work(ctx) })
-	}
-	<-ctx.Done()
-	f.queue.ShutDown()
-	wg.Wait()
-	f.stopAll()
-	return <-failed
-}
-
-// newCache watches what the simulator reads, without what it does not.
-func newCache(config *rest.Config) (cache.Cache, error) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("make scheme: %w", err)
-	}
-	identities := labels.SelectorFromSet(labels.Set{v1alpha1.LabelIdentity: v1alpha1.IdentityDevice, v1alpha1.LabelBackend: "simulated"})
-	objects, err := cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: strip, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Label: identities}}})
-	if err != nil {
-		return nil, fmt.Errorf("watch devices: %w", err)
-	}
-	return objects, nil
-}
-
-// strip keeps the cache of ten thousand objects small.
-func strip(object any) (any, error) {
-	if o, ok := object.(client.Object); ok {
-		o.SetManagedFields(nil)
-		o.SetAnnotations(nil)
-		o.SetOwnerReferences(nil)
-	}
-	if d, ok := object.(*v1alpha1.Device); ok {
-		d.Spec.Config, d.Spec.Keys = nil, nil
-		d.Status.Conditions, d.Status.Connection = nil, nil
-	}
-	return object, nil
-}
-
-// watch queues a device for every change that concerns it.
-func (f *fleet) watch(ctx context.Context, objects cache.Cache) error {
-	handlers := map[client.Object]toolscache.ResourceEventHandlerFuncs{
-		&v1alpha1.Device{}: {AddFunc: f.enqueue, DeleteFunc: f.enqueue, UpdateFunc: func(old, now any) {
-			was, is := old.(*v1alpha1.Device), now.(*v1alpha1.Device)
-			if was.Generation != is.Generation || was.UID != is.UID || was.Status.Gateway != is.Status.Gateway || was.Status.Identity != is.Status.Identity {
-				f.enqueue(now)
-			}
-		}},
-		&corev1.Secret{}: {AddFunc: f.enqueueHolder, UpdateFunc: func(old, now any) {
-			if old.(*corev1.Secret).ResourceVersion != now.(*corev1.Secret).ResourceVersion {
-				f.enqueueHolder(now)
-			}
-		}},
-		&v1alpha1.Gateway{}: {AddFunc: f.enqueueAssigned, UpdateFunc: func(old, now any) {
-			if !slices.Equal(old.(*v1alpha1.Gateway).Status.Endpoints, now.(*v1alpha1.Gateway).Status.Endpoints) {
-				f.enqueueAssigned(now)
-			}
-		}},
-	}
-	for object, handler := range handlers {
-		informer, err := objects.GetInformer(ctx, object, cache.BlockUntilSynced(false))
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", object, err)
-		}
-		if _, err := informer.AddEventHandler(handler); err != nil {
-			return fmt.Errorf("watch %T: %w", object, err)
-		}
-	}
-	return nil
-}
-
-func (f *fleet) enqueue(object any) {
-	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-		object = gone.Obj
-	}
-	if o, ok := object.(client.Object); ok {
-		f.queue.Add(client.ObjectKeyFromObject(o))
-	}
-}
-
-// enqueueHolder queues the device whose identity a Secret is.
-func (f *fleet) enqueueHolder(object any) {
-	secret, ok := object.(*corev1.Secret)
-	if !ok {
-		return
-	}
-	credentials, err := pki.ParseCredentials(secret.Data)
-	if err != nil {
-		f.options.Log.Error(err, "identity cannot be used", "secret", client.ObjectKeyFromObject(secret).String())
-		return
-	}
-	f.queue.Add(types.NamespacedName{Namespace: secret.Namespace, Name: credentials.Identity.Name})
-}
-
-func (f *fleet) enqueueAssigned(object any) {
-	gateway, ok := object.(*v1alpha1.Gateway)
-	if !ok {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for key := range f.byGateway[v1alpha1.GatewayKey(gateway.Namespace, gateway.Name)] {
-		f.queue.Add(key)
-	}
-}
-
-func (f *fleet) work(ctx context.Context) {
-	for {
-		key, shutdown := f.queue.Get()
-		if shutdown {
-			return
-		}
-		if err := f.reconcile(ctx, key); err != nil && ctx.Err() == nil {
-			f.options.Log.Error(err, "device not started", "device", key.String())
-			f.queue.AddAfter(key, retryAfter)
-		}
-		f.queue.Done(key)
-	}
+	return simulator.Identity{Certificate: certificate, Roots: pool}
 }

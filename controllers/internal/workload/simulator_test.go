@@ -83,7 +83,7 @@ func (s *site) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- RunSimulator(ctx, Options{Config: config, StateDir: s.stateDir, Firmware: "test", Log: testr.New(s.t)})
+		done <- RunSimulator(ctx, SimulatorOptions{Config: config, StateDir: s.stateDir, Firmware: "test", Log: testr.New(s.t)})
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()

@@ -19,9 +19,6 @@ import (
 
 func addLease(s *runtime.Scheme) error { return coordinationv1.AddToScheme(s) }
 
-// LeaseName is the name of the Lease that a gateway renews in [v1alpha1.SystemNamespace] while it serves.
-func LeaseName(namespace, name string) string { return "gateway-" + namespace + "-" + name }
-
 // keepLease renews the gateway's Lease until ctx ends. It is not given up then: a gateway that is only restarted is
 // back before the Lease has expired, and its devices are never taken for lost.
 func (s *Server) keepLease(ctx context.Context) {
@@ -47,7 +44,7 @@ func (s *Server) renewLease(ctx context.Context, holder string) error {
 	now := metav1.NowMicro()
 	seconds := int32(leaseDuration / time.Second)
 	lease := &coordinationv1.Lease{}
-	lease.Namespace, lease.Name = v1alpha1.SystemNamespace, LeaseName(s.opts.Namespace, s.opts.Name)
+	lease.Namespace, lease.Name = v1alpha1.SystemNamespace, v1alpha1.GatewayLease(s.opts.Namespace, s.opts.Name)
 	patch := client.MergeFrom(lease.DeepCopy())
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &now}
 	err := s.fleet.live.Patch(ctx, lease.DeepCopy(), patch)
