@@ -246,13 +246,15 @@ typedef const int16_t __attribute__((may_alias)) *short_entry;
 		if (next_ < 0x80) { \
 			to = (byte_ & 0x7f) | (uint32_t)((int32_t)(next_ << 25) >> 18); \
 		} else { \
+			/* Seven bits from each byte: first pairs of them, then the two pairs. */ \
 			uint32_t word_ = get32(ip - 2); \
-			uint32_t low_ = (word_ & 0x7f) | (word_ >> 8 & 0x7f) << 7 | (word_ >> 16 & 0x7f) << 14; \
-			if (likely((word_ & 0x80800000) == 0x80800000)) { \
-				to = low_ | (word_ >> 24 & 0x7f) << 21 | (uint32_t)ip[2] << 28; \
+			uint32_t pairs_ = (word_ & 0x007f007f) | (word_ & 0x7f007f00) >> 1; \
+			uint32_t low_ = (pairs_ & 0x3fff) | pairs_ >> 16 << 14; \
+			if (likely((word_ & 0x80808080) == 0x80808080)) { \
+				to = low_ | (uint32_t)ip[2] << 28; \
 				ip += 3; \
 			} else if (word_ & 0x00800000) { \
-				to = low_ | ((uint32_t)((int32_t)(word_ << 1) >> 4) & ~UINT32_C(0x1fffff)); \
+				to = (uint32_t)((int32_t)(low_ << 4) >> 4); \
 				ip += 2; \
 			} else { \
 				to = (uint32_t)((int32_t)(low_ << 11) >> 11); \
