@@ -59,17 +59,35 @@ func Markdown(w io.Writer, r *plan.Report) error {
 // page is a comment under way.
 type page struct {
 	b       strings.Builder
-	omitted []string
+	omitted []omission
+}
+
+// omission is how many of something were left out.
+type omission struct {
+	n    int
+	noun string
+}
+
+func (p *page) omit(n int, noun string) {
+	if n == 0 {
+		return
+	}
+	i := slices.IndexFunc(p.omitted, func(o omission) bool { return o.noun == noun })
+	if i < 0 {
+		p.omitted = append(p.omitted, omission{noun: noun})
+		i = len(p.omitted) - 1
+	}
+	p.omitted[i].n += n
 }
 
 func (p *page) add(s string) { p.b.WriteString(s) }
 
 func (p *page) room() int { return MaxComment - reserve - p.b.Len() }
 
-// items writes entries as far as they fit into so many bytes and there is room, and notes how many did not.
-func (p *page) items(limit int, noun string, total int, entries iter.Seq[string]) {
+// items writes entries as far as they fit into so many bytes and there is room. It returns how many.
+func (p *page) items(limit int, entries iter.Seq[string]) (n int) {
 	limit = min(limit, p.room())
-	start, n := p.b.Len(), 0
+	start := p.b.Len()
 	for entry := range entries {
 		if p.b.Len()-start+len(entry) > limit {
 			break
@@ -77,21 +95,19 @@ func (p *page) items(limit int, noun string, total int, entries iter.Seq[string]
 		p.add(entry)
 		n++
 	}
-	if n < total {
-		p.omitted = append(p.omitted, count(total-n, noun))
-	}
+	return n
 }
 
-// folded writes a section that is opened by a click. Nothing is written when there is no room for a bit of it.
-func (p *page) folded(summary, head string, limit int, noun string, total int, entries iter.Seq[string]) {
+// folded writes a section that is opened by a click, as items does; nothing when there is no room for a bit of it.
+func (p *page) folded(summary, head string, limit int, entries iter.Seq[string]) (n int) {
 	const least = 400
 	if p.room() < len(summary)+len(head)+least {
-		p.omitted = append(p.omitted, count(total, noun))
-		return
+		return 0
 	}
 	p.add("\n<details><summary>" + summary + "</summary>\n\n" + head)
-	p.items(limit, noun, total, entries)
+	n = p.items(limit, entries)
 	p.add("\n</details>\n")
+	return n
 }
 
 func (p *page) risks(r *plan.Report) {
@@ -99,7 +115,7 @@ func (p *page) risks(r *plan.Report) {
 		return
 	}
 	p.add("\n| | Risk | |\n|---|---|---|\n")
-	p.items(16_000, "risk", len(r.Risks), func(yield func(string) bool) {
+	n := p.items(16_000, func(yield func(string) bool) {
 		for _, risk := range r.Risks {
 			level := "warning"
 			if risk.Level == plan.LevelDeny {
@@ -114,6 +130,7 @@ func (p *page) risks(r *plan.Report) {
 			}
 		}
 	})
+	p.omit(len(r.Risks)-n, "risk")
 }
 
 func (p *page) findings(r *plan.Report) {
@@ -121,7 +138,7 @@ func (p *page) findings(r *plan.Report) {
 		return
 	}
 	p.add("\n**Findings**\n\n")
-	p.items(16_000, "finding", len(r.Findings), func(yield func(string) bool) {
+	n := p.items(16_000, func(yield func(string) bool) {
 		for _, f := range r.Findings {
 			where := f.File
 			if f.Line > 0 {
@@ -136,6 +153,7 @@ func (p *page) findings(r *plan.Report) {
 			}
 		}
 	})
+	p.omit(len(r.Findings)-n, "finding")
 }
 
 func (p *page) overview(r *plan.Report) {
@@ -184,11 +202,11 @@ func (p *page) applications(r *plan.Report) {
 		a := &r.Applications[i]
 		head := tag(a.Namespace+"/"+a.Name) + " " + strings.ToLower(prose(a.Change)) + ": " + applicationSummary(a)
 		if p.b.Len()-start > most {
-			p.omitted = append(p.omitted, count(len(r.Applications)-i, "application"))
+			p.omit(len(r.Applications)-i, "application")
 			return
 		}
 		lines := applicationLines(a)
-		p.folded(head, "", 8_000, "line", len(lines), slices.Values(lines))
+		p.omit(len(lines)-p.folded(head, "", 8_000, slices.Values(lines)), "line")
 	}
 }
 
@@ -249,7 +267,7 @@ func (p *page) devices(r *plan.Report) {
 		parts = append(parts, number(len(h.devices))+" "+h.verb)
 		lines = append(lines, fmt.Sprintf("- %s %s: %s\n", number(len(h.devices)), h.verb, names(h.devices)))
 	}
-	p.folded("Devices: "+strings.Join(parts, ", "), "", most, "line", len(lines), slices.Values(lines))
+	p.omit(len(lines)-p.folded("Devices: "+strings.Join(parts, ", "), "", most, slices.Values(lines)), "line")
 }
 
 func (p *page) modules(r *plan.Report) {
@@ -257,7 +275,7 @@ func (p *page) modules(r *plan.Report) {
 	for i := range r.Modules {
 		m := &r.Modules[i]
 		if p.b.Len()-start > most {
-			p.omitted = append(p.omitted, count(len(r.Modules)-i, "module"))
+			p.omit(len(r.Modules)-i, "module")
 			return
 		}
 		var lines []string
@@ -272,8 +290,9 @@ func (p *page) modules(r *plan.Report) {
 		for _, l := range moduleLists(m) {
 			lines = append(lines, fmt.Sprintf("- %s: %s\n", l.verb, names(l.devices)))
 		}
-		p.folded("Module "+tag(m.Path)+": "+moduleSummary(m), fmt.Sprintf("For %s.\n\n| | before | after |\n|---|---|---|\n", names(m.Applications)),
-			8_000, "line", len(lines), slices.Values(lines))
+		n := p.folded("Module "+tag(m.Path)+": "+moduleSummary(m), fmt.Sprintf("For %s.\n\n| | before | after |\n|---|---|---|\n", names(m.Applications)),
+			8_000, slices.Values(lines))
+		p.omit(len(lines)-n, "line")
 	}
 }
 
@@ -288,8 +307,8 @@ func (p *page) boards(r *plan.Report) {
 	if len(r.Boards) == 0 {
 		return
 	}
-	p.folded("Boards: how full the fullest device of each is", "| Board | Memory for apps | Apps | Storage of modules | Fullest |\n|---|---|---|---|---|\n",
-		most, "board", len(r.Boards), func(yield func(string) bool) {
+	n := p.folded("Boards: how full the fullest device of each is", "| Board | Memory for apps | Apps | Storage of modules | Fullest |\n|---|---|---|---|---|\n",
+		most, func(yield func(string) bool) {
 			for _, b := range r.Boards {
 				if !yield(fmt.Sprintf("| %s | %s of %s | %s of %d | %s of %s | %s |\n", code(b.Board),
 					from(number(b.MemoryBefore), number(b.Memory)), number(b.MemoryLimit), from(number(b.AppsBefore), number(b.Apps)), b.AppsLimit,
@@ -298,27 +317,25 @@ func (p *page) boards(r *plan.Report) {
 				}
 			}
 		})
+	p.omit(len(r.Boards)-n, "board")
 }
 
 func (p *page) objects(r *plan.Report) {
 	all := groups(r.Objects)
 	o := &r.Objects
-	total := len(o.Added) + len(o.Changed) + len(o.Removed)
-	if total == 0 {
+	if len(all) == 0 {
 		return
 	}
 	summary := fmt.Sprintf("Objects: %s added, %s changed, %s removed, %s unchanged", number(len(o.Added)), number(len(o.Changed)), number(len(o.Removed)), number(o.Unchanged))
-	written, kinds := 0, 0
-	p.folded(summary, "", p.room()-2_000, "group of objects", len(all), func(yield func(string) bool) {
+	n := p.folded(summary, "", p.room()-2_000, func(yield func(string) bool) {
 		for i := range all {
 			if !yield(groupText(&all[i])) {
 				return
 			}
-			written, kinds = written+len(all[i].objects), kinds+1
 		}
 	})
-	if kinds < len(all) {
-		p.omitted[len(p.omitted)-1] = count(total-written, "object")
+	for _, g := range all[n:] {
+		p.omit(len(g.objects), "object")
 	}
 }
 
@@ -363,7 +380,7 @@ func (p *page) notes(r *plan.Report) {
 	for i, n := range r.Notes {
 		lines[i] = "- " + prose(n) + "\n"
 	}
-	p.folded("What git does not say", "", 4_000, "note", len(lines), slices.Values(lines))
+	p.omit(len(lines)-p.folded("What git does not say", "", 4_000, slices.Values(lines)), "note")
 }
 
 // end says what was left out.
@@ -371,9 +388,9 @@ func (p *page) end() {
 	if len(p.omitted) == 0 {
 		return
 	}
-	text := "\nLeft out to keep this short: " + strings.Join(p.omitted[:min(len(p.omitted), 12)], ", ")
-	if len(p.omitted) > 12 {
-		text += " and more"
+	parts := make([]string, len(p.omitted))
+	for i, o := range p.omitted {
+		parts[i] = count(o.n, o.noun)
 	}
-	p.add(text + ". `wasmbed plan -o json` has everything.\n")
+	p.add("\nLeft out to keep this short: " + strings.Join(parts, ", ") + ". `wasmbed plan -o json` has everything.\n")
 }

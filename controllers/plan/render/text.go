@@ -15,6 +15,7 @@ const (
 	textNames  = 6
 	textFields = 12
 	textItems  = 40
+	textLength = 2000 // bytes of one text
 )
 
 // style is a colour of a terminal.
@@ -60,7 +61,7 @@ func (t *textWriter) line(format string, args ...any) {
 
 // in writes a text of the report in a style.
 func (t *textWriter) in(s style, text string) string {
-	text = visible(text)
+	text = cut(visible(text), textLength)
 	if !t.colour || s == plainStyle || text == "" {
 		return text
 	}
@@ -316,7 +317,8 @@ func (t *textWriter) notes(r *plan.Report) {
 		return
 	}
 	t.heading("What git does not say")
-	for _, n := range r.Notes {
+	for _, n := range r.Notes[:min(len(r.Notes), textItems)] {
 		t.line("  %s", t.in(plainStyle, n))
 	}
+	t.more(len(r.Notes)-textItems, "note")
 }

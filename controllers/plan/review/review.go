@@ -74,12 +74,14 @@ func Report(ctx context.Context, o Options) (r *plan.Report, err error) {
 	if in.Base, in.Head, err = s.judge(ctx, base, head); err != nil {
 		return nil, err
 	}
-	runtime, err := wasmcheck.New(ctx)
-	if err != nil {
-		return nil, err
+	if !in.Head.Refused() && !fleet.Diff(in.Base, in.Head).Empty() {
+		runtime, err := wasmcheck.New(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer runtime.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it holds memory only
+		in.Runtime = runtime
 	}
-	defer func() { err = errors.Join(err, runtime.Close(context.WithoutCancel(ctx))) }()
-	in.Runtime = runtime
 	if r, err = plan.Compute(ctx, in); err != nil {
 		return nil, err
 	}
