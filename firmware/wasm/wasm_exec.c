@@ -232,6 +232,24 @@ typedef const int16_t __attribute__((may_alias)) *short_entry;
 	L0_##id: { OFFSET_BYTE(); a = sp[-3]; if (FAST(a)) { uint8_t *p = AT(a); uint64_t v = load64(sp - 2); ip += 2; sp -= 3; statement; NEXT0; } \
 	goto store64_slow; }
 
+/* Seven bits from each of four bytes: first pairs of them, then the two pairs. */
+#define COMPACT(word) compact_pairs(((word) & 0x007f007f) | ((word) & 0x7f007f00) >> 1)
+static inline uint32_t compact_pairs(uint32_t pairs) { return (pairs & 0x3fff) | pairs >> 16 << 14; }
+
+/* Decodes an index that linkers pad to five bytes. */
+#define PADDED_INDEX(to) do { \
+	to = *ip; \
+	if (to < 0x80) { \
+		ip++; \
+	} else if (ip[1] & 0x80 && (get32(ip) & 0x80808080) == 0x80808080) { \
+		uint32_t word_ = get32(ip); \
+		to = COMPACT(word_) | (uint32_t)ip[4] << 28; \
+		ip += 5; \
+	} else { \
+		INDEX(to); \
+	} \
+} while (0)
+
 /*
  * Decodes a signed constant into to. Linkers pad what they relocate to five
  * bytes, so that form comes first after the short ones. After three bytes of a
@@ -246,10 +264,7 @@ typedef const int16_t __attribute__((may_alias)) *short_entry;
 		if (next_ < 0x80) { \
 			to = (byte_ & 0x7f) | (uint32_t)((int32_t)(next_ << 25) >> 18); \
 		} else { \
-			/* Seven bits from each byte: first pairs of them, then the two pairs. */ \
-			uint32_t word_ = get32(ip - 2); \
-			uint32_t pairs_ = (word_ & 0x007f007f) | (word_ & 0x7f007f00) >> 1; \
-			uint32_t low_ = (pairs_ & 0x3fff) | pairs_ >> 16 << 14; \
+			uint32_t word_ = get32(ip - 2), low_ = COMPACT(word_); \
 			if (likely((word_ & 0x80808080) == 0x80808080)) { \
 				to = low_ | (uint32_t)ip[2] << 28; \
 				ip += 3; \
@@ -518,7 +533,7 @@ leave: {
 L0_call: {
 	uint32_t index;
 
-	INDEX(index);
+	PADDED_INDEX(index);
 	callee = &funcs[index];
 }
 	/* The usual call: of a function of the same instance and form. */
@@ -651,7 +666,7 @@ L1_call_indirect: {
 	uint32_t type, index, ref;
 	const struct wasm_table *table;
 
-	INDEX(type);
+	PADDED_INDEX(type);
 	INDEX(index);
 	table = self->tables[index];
 	if (a >= table->size)
@@ -755,14 +770,14 @@ S2_local_tee:
 L0_global_get: {
 	uint32_t index;
 
-	INDEX(index);
+	PADDED_INDEX(index);
 	a = *self->globals[index];
 	NEXT1;
 }
 L1_global_set: {
 	uint32_t index;
 
-	INDEX(index);
+	PADDED_INDEX(index);
 	*self->globals[index] = a;
 	NEXT0;
 }
@@ -864,6 +879,10 @@ L2_table_set: {
 }
 
 	/* --- memory */
+	/* What is rare, or has a form of the same width, shares an implementation. */
+#if WASM_FLOAT
+L1_f32_load:
+#endif
 LOAD(i32_load, get32(p))
 LOAD(i32_load8_s, (int8_t)*p)
 LOAD(i32_load8_u, *p)
@@ -874,27 +893,27 @@ LOAD_IN_2(i32_load8_s, (int8_t)*p)
 LOAD_IN_2(i32_load8_u, *p)
 LOAD_IN_2(i32_load16_s, (int16_t)get16(p))
 LOAD_IN_2(i32_load16_u, get16(p))
+#if WASM_FLOAT
+L1_f64_load:
+#endif
 LOAD64(i64_load, get64(p))
-LOAD64(i64_load8_s, (int64_t)(int8_t)*p)
-LOAD64(i64_load8_u, *p)
-LOAD64(i64_load16_s, (int64_t)(int16_t)get16(p))
-LOAD64(i64_load16_u, get16(p))
-LOAD64(i64_load32_s, (int64_t)(int32_t)get32(p))
-LOAD64(i64_load32_u, get32(p))
+#if WASM_FLOAT
+L2_f32_store:
+#endif
 STORE(i32_store, put32(p, b))
 STORE(i32_store8, *p = (uint8_t)b)
 STORE(i32_store16, put16(p, b))
-STORE64(i64_store, put64(p, v))
-STORE64(i64_store8, *p = (uint8_t)v)
-STORE64(i64_store16, put16(p, (uint32_t)v))
-STORE64(i64_store32, put32(p, (uint32_t)v))
 #if WASM_FLOAT
-LOAD(f32_load, get32(p))
-LOAD64(f64_load, get64(p))
-STORE(f32_store, put32(p, b))
-STORE64(f64_store, put64(p, v))
+L0_f64_store:
 #endif
+STORE64(i64_store, put64(p, v))
 
+L1_i64_load8_s:
+L1_i64_load8_u:
+L1_i64_load16_s:
+L1_i64_load16_u:
+L1_i64_load32_s:
+L1_i64_load32_u:
 load_slow: {
 	uint8_t op = OPCODE;
 	const uint8_t *after = ip, *p = wasm_checked_address(self->memory, op, &after, a);
@@ -923,6 +942,9 @@ store_slow: {
 	wasm_store_value(op, p, b);
 	NEXT0;
 }
+L0_i64_store8:
+L0_i64_store16:
+L0_i64_store32:
 store64_slow: {
 	uint8_t op = OPCODE;
 	const uint8_t *after = ip;
