@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -410,4 +411,31 @@ func TestPowerCuts(t *testing.T) {
 	if n := strings.Count(r.consoleText(), "empty store"); n != 1 {
 		t.Errorf("the board started with an empty store %d times", n)
 	}
+}
+
+// A module that was damaged in the board's memory is not run but fetched again.
+func TestDamagedModuleIsFetchedAgain(t *testing.T) {
+	everyBoard(t, func(t *testing.T, name string) {
+		r := newRig(t, name)
+		module := padded(example(t, "blink"), 500, 9)
+		r.g.want(r.g.app("light", 1, module, "gpio", "timer"))
+		r.g.waitFor("light", 1, protocol.PhaseRunning)
+		nv, err := os.OpenFile(filepath.Join(r.dir, nvFile), os.O_RDWR, 0)
+		must(t, err)
+		defer nv.Close()
+		content := make([]byte, 1<<20)
+		_, err = nv.ReadAt(content, 0)
+		must(t, err)
+		at := bytes.Index(content, module)
+		if at < 0 {
+			t.Fatal("the module is not in the board's memory")
+		}
+		fetches := func() int { r.g.mu.Lock(); defer r.g.mu.Unlock(); return r.g.fetches }()
+		r.crash(t)
+		_, err = nv.WriteAt([]byte{module[100] ^ 4}, int64(at)+100)
+		must(t, err)
+		r.Relaunch()
+		r.says(t, "damaged in the store", 1)
+		r.g.until("it was fetched again and runs", func() bool { return r.g.fetches > fetches && r.g.states["light"].Phase == protocol.PhaseRunning })
+	})
 }

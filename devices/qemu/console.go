@@ -106,7 +106,7 @@ func (c *console) read(conn net.Conn) {
 			board := c.board
 			c.mu.Unlock()
 			if board != nil {
-				board.Write(buf[:n])
+				_, _ = board.Write(buf[:n])
 			}
 		}
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"wasmbed.dev/devices/boards"
@@ -57,8 +58,25 @@ const MinimumVersion = 7
 
 var versionLine = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
+// checkLasts is how long a machine that could emulate a board is not asked again.
+const checkLasts = time.Minute
+
+var checked sync.Map // program and machine -> time.Time of the last success
+
 // Check tells whether this machine can emulate the board: a *Problem, or nil.
 func Check(ctx context.Context, program string, board boards.Board) error {
+	key := program + " " + board.QEMUMachine
+	if at, ok := checked.Load(key); ok && time.Since(at.(time.Time)) < checkLasts && provisionAddress[board.Name] != 0 {
+		return nil
+	}
+	if err := check(ctx, program, board); err != nil {
+		return err
+	}
+	checked.Store(key, time.Now())
+	return nil
+}
+
+func check(ctx context.Context, program string, board boards.Board) error {
 	if board.QEMUMachine == "" || provisionAddress[board.Name] == 0 {
 		return problem(ReasonMachineUnknown, "board %s cannot be emulated", board.Name)
 	}

@@ -172,10 +172,10 @@ func exitReason(err error, log string) string {
 
 func (p *process) signal(s unix.Signal) {
 	if p.child != nil {
-		p.child.Process.Signal(s)
+		_ = p.child.Process.Signal(s)
 		return
 	}
-	unix.PidfdSendSignal(p.fd, s, nil, 0)
+	_ = unix.PidfdSendSignal(p.fd, s, nil, 0)
 }
 
 func (p *process) kill() {

@@ -305,7 +305,10 @@ static enum proto_reason start_runner(struct slot *s, const struct entry *e, cha
 	const struct store_blob *blob = store_find(e->artifact);
 	struct proto_span unknown;
 	uint32_t granted;
-	uint8_t digest[PROTO_DIGEST];
+	if (blob == NULL) { // of a former version, lost by damage
+		snprintf(message, RUNNER_MESSAGE, "its module is not in the store any more");
+		return PROTO_FETCH_FAILED;
+	}
 	if (app.artifact.format != 0) {
 		snprintf(message, RUNNER_MESSAGE, "artifact format %lu", (unsigned long)app.artifact.format);
 		return PROTO_UNSUPPORTED;
@@ -314,9 +317,8 @@ static enum proto_reason start_runner(struct slot *s, const struct entry *e, cha
 		snprintf(message, RUNNER_MESSAGE, "unknown permission %.*s", (int)unknown.len, (const char *)unknown.data);
 		return PROTO_PERMISSION_DENIED;
 	}
-	digest_of(store_data(blob), blob->size, digest);
-	if (memcmp(digest, app.digest, PROTO_DIGEST) != 0) {
-		snprintf(message, RUNNER_MESSAGE, "the module in the store has another digest");
+	if (memcmp(blob->digest, app.digest, PROTO_DIGEST) != 0) {
+		snprintf(message, RUNNER_MESSAGE, "the artifact is another module than the one named");
 		return PROTO_DIGEST_MISMATCH;
 	}
 	struct runner *r = runner_alloc();
@@ -601,6 +603,11 @@ static void step(struct slot *s, uint64_t *wake)
 	if (target.data != NULL && (s->runner == NULL || other)) {
 		if (s->runner == NULL && !other && s->retry_us > port_now_us()) {
 			*wake = s->retry_us < *wake ? s->retry_us : *wake;
+			return;
+		}
+		if (!back && store_find(target.artifact) != NULL && !store_intact(target.artifact)) {
+			log_line(LOG_ERROR, "%s: its module is damaged in the store and fetched again", s->name);
+			*wake = 0;
 			return;
 		}
 		if (!(s->refused && target.spec == s->want.spec)) {

@@ -297,6 +297,24 @@ int store_sweep(bool (*keep)(const uint8_t digest[PROTO_DIGEST], void *arg), voi
 	return dropped == 0 || store_commit() == STORE_OK ? STORE_OK : STORE_EIO;
 }
 
+bool store_intact(const uint8_t digest[PROTO_DIGEST])
+{
+	uint8_t now[PROTO_DIGEST];
+	for (unsigned i = 0; i < STORE_BLOBS; i++) {
+		struct store_blob *b = &store_root.blobs[i];
+		if (b->block == 0 || memcmp(b->digest, digest, PROTO_DIGEST) != 0) {
+			continue;
+		}
+		digest_of(store_data(b), b->size, now);
+		if (memcmp(now, digest, PROTO_DIGEST) == 0) {
+			return true;
+		}
+		memset(b, 0, sizeof *b);
+		store_commit();
+	}
+	return false;
+}
+
 uint32_t store_size(void)
 {
 	return (block_count() - first_block()) * port_nv()->erase_size;

@@ -94,6 +94,9 @@ void store_abandon(void);
 // room can be used again. STORE_OK or STORE_EIO.
 int store_sweep(bool (*keep)(const uint8_t digest[PROTO_DIGEST], void *arg), void *arg);
 
+// True when the blob still has its digest; one that has not, or is not there, is forgotten.
+bool store_intact(const uint8_t digest[PROTO_DIGEST]);
+
 // Bytes for blobs in all and free now.
 uint32_t store_size(void);
 uint32_t store_free(void);
