@@ -112,10 +112,10 @@ func exports(body []byte, o Options) (out []byte, keep bool, err error) {
 	kept := uint32(0)
 	for n := r.u32(); n > 0 && !r.bad; n-- {
 		start := r.b
-		name := string(r.take(r.u32()))
+		name := r.take(r.u32())
 		r.byte()
 		r.u32()
-		if wanted[name] {
+		if wanted[string(name)] {
 			out = append(out, start[:len(start)-len(r.b)]...)
 			kept++
 		}

@@ -128,15 +128,27 @@ static int measure_load(const char *name, const uint8_t *module, const uint8_t *
 	return 0;
 }
 
+static void print_stack(const char *what)
+{
+	board_print(what);
+	column(board_stack_used(), 6);
+	board_print(" bytes of C stack\n");
+}
+
 int main(void)
 {
 	int failed = 0;
 
 	board_print("kernel        native       wasm  ratio%   size     load   code   side module  peak  fixed  stack      fuel\n");
+	board_mark_stack();
 	for (unsigned k = 0; k < sizeof(kernels) / sizeof(kernels[0]); k++)
 		failed |= measure(&kernels[k]);
+	print_stack("load, instantiate and run:");
 	board_print("load only      size      load    code    side  module    peak\n");
 	failed |= measure_load("kernels", all_wasm, all_wasm_end);
 	failed |= measure_load("runtime", runtime_wasm, runtime_wasm_end);
+	board_mark_stack();
+	failed |= measure_load("runtime", runtime_wasm, runtime_wasm_end);
+	print_stack("load:");
 	return failed;
 }

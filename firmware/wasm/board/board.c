@@ -47,6 +47,28 @@ void board_print_number(uint32_t value)
 
 uint32_t board_ticks(void) { return ~TIMER_VALUE; }
 
+enum { STACK_WORDS = 8192, STACK_MARK = 0x5b5b5b5b };
+static volatile uint32_t *mark_end;
+
+void board_mark_stack(void)
+{
+	uintptr_t sp;
+
+	__asm__ volatile("mov %0, sp" : "=r"(sp));
+	mark_end = (volatile uint32_t *)(sp - 64);
+	for (volatile uint32_t *p = mark_end - STACK_WORDS; p < mark_end; p++)
+		*p = STACK_MARK;
+}
+
+uint32_t board_stack_used(void)
+{
+	volatile uint32_t *p = mark_end - STACK_WORDS;
+
+	while (p < mark_end && *p == STACK_MARK)
+		p++;
+	return (uint32_t)(mark_end - p) * 4;
+}
+
 _Noreturn void board_exit(int status)
 {
 	board_print(status ? "EXIT FAILURE\n" : "EXIT OK\n");

@@ -21,6 +21,10 @@ uint32_t board_ticks(void);
  * when it runs with -no-reboot. */
 _Noreturn void board_exit(int status);
 
+/* Marks the unused stack, and tells how many bytes of it were used since. */
+void board_mark_stack(void);
+uint32_t board_stack_used(void);
+
 /* The external RAM of 16 MiB. */
 #define BOARD_PSRAM ((uint8_t *)0x21000000)
 #define BOARD_PSRAM_SIZE (16u << 20)

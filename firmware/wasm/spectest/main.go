@@ -329,7 +329,7 @@ func run(dir, out string, board bool, only []string) error {
 	for _, suite := range []string{"v1", "v2"} {
 		paths, err := filepath.Glob(filepath.Join(dir, suite, "testdata", "*.json"))
 		if err != nil || len(paths) == 0 {
-			return fmt.Errorf("no test suite in %s (%v)", dir, err)
+			return fmt.Errorf("no test suite in %s (%w)", dir, err)
 		}
 		for _, path := range paths {
 			name := suite + "/" + strings.TrimSuffix(filepath.Base(path), ".json")
