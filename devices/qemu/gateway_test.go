@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func newAuthority(t testing.TB) *authority {
 	a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
 	must(t, err)
 	a.cert, err = x509.ParseCertificate(der)
@@ -115,8 +116,10 @@ type testGateway struct {
 	crashes   []*protocol.Crash
 	failures  []string // why connections ended
 	fetches   int
-	interval  uint32   // of heartbeats, in milliseconds
-	endpoints []string // of the welcome
+	interval  uint32                          // of heartbeats, in milliseconds
+	endpoints []string                        // of the welcome
+	renewed   atomic.Pointer[tls.Certificate] // in the place of the first certificate
+	ahead     time.Duration                   // of the time that the welcome tells
 	// chunk may change what is sent; nil sends nothing more.
 	chunk func(*protocol.Fetch, *protocol.Chunk) protocol.Frame
 }
@@ -126,6 +129,7 @@ func newTestGateway(t testing.TB, a *authority) *testGateway {
 	g := &testGateway{t: t, interval: 500, blobs: map[protocol.Digest][]byte{}, states: map[string]protocol.State{}}
 	g.config = &tls.Config{Certificates: []tls.Certificate{a.issue(serverName)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(),
 		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256}}
+	g.config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.renewed.Load(), nil }
 	var err error
 	g.listener, err = net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -232,7 +236,7 @@ func (g *testGateway) handle(frame protocol.Frame, out chan protocol.Frame) {
 	case *protocol.Hello:
 		g.hellos = append(g.hellos, f)
 		g.sessions++
-		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: g.interval, ReportInterval: 50, Endpoints: g.endpoints}
+		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().Add(g.ahead).UnixMilli()), Epoch: uint64(g.sessions), HeartbeatInterval: g.interval, ReportInterval: 50, Endpoints: g.endpoints}
 		if g.desired != nil && (f.Generation < g.desired.Generation) {
 			out <- g.desired
 		}

@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
@@ -138,5 +139,27 @@ func TestHostileGateway(t *testing.T) {
 	}
 	if n := strings.Count(r.consoleText(), "start 1,"); n != 1 || strings.Contains(r.consoleText(), "start 2") {
 		t.Error("the board was reset")
+	}
+}
+
+// A board that has run for long knows the time after a reset, though its blob is as old as its launch: otherwise it
+// would refuse a certificate that its gateway got in between.
+func TestTimeOutlivesAReset(t *testing.T) {
+	a := newAuthority(t)
+	g := newTestGateway(t, a)
+	g.ahead = 30 * 24 * time.Hour
+	r := &rig{testBoard: startBoard(t, boardOptions(t, "mps2-an505", t.TempDir(), a.identity(a.issue("device"), g.address()))), g: g, a: a}
+	g.until("a session", func() bool { return g.sessions == 1 && g.beat != nil })
+	renewed := a.issue(serverName, func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(g.ahead-time.Hour), time.Now().Add(g.ahead+time.Hour)
+	})
+	g.config.SetSessionTicketKeys([][32]byte{{1}}) // the next handshake is a full one
+	g.renewed.Store(&renewed)
+	must(t, r.Reset())
+	g.until("a session after the reset", func() bool { return g.sessions == 2 })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.resumed != 0 {
+		t.Error("the session was resumed: nothing was shown")
 	}
 }

@@ -41,6 +41,9 @@ static void start_session(void)
 		log_line(LOG_ERROR, "identity cannot be used (%d, -0x%x): stays offline", rc, (unsigned)-tls_detail());
 		return;
 	}
+	if (store_root.wall_ms > provision.time_ms) { // the blob is as old as the launch, and resets do not change it
+		tls_set_time(store_root.wall_ms);
+	}
 	log_line(LOG_INFO, "device %.*s", (int)provision.name.len, (const char *)provision.name.data);
 	session_start(&provision);
 }

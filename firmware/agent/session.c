@@ -13,6 +13,11 @@
 #include "tls.h"
 
 enum { BUFFER = 1024, FRAMES_A_POLL = 8, NAP_US = 20000 };
+// The time is kept so that a board which starts without a clock does not take a new
+// certificate of its gateway for one of the future.
+#define KEEP_TIME_WELCOME_MS (10u * 60 * 1000)
+#define KEEP_TIME_MS (6u * 60 * 60 * 1000)
+
 enum { REPORT_DOCUMENT_MS = 5000, BUSY_MS = 1000, LONG_BACKOFF_ROUNDS = 6 };
 
 enum state { WAITING, DIALING, HANDSHAKE, HELLO, UP };
@@ -369,6 +374,15 @@ static bool send_crash(void)
 	return put(&f);
 }
 
+static void keep_time(uint64_t least_ms)
+{
+	uint64_t now = tls_time_ms();
+	if (now > store_root.wall_ms + least_ms) {
+		store_root.wall_ms = now;
+		store_commit();
+	}
+}
+
 static void put_metric(struct cbor_writer *w, enum proto_metric key, uint64_t value)
 {
 	cbor_put_head(w, CBOR_UINT, key);
@@ -421,6 +435,7 @@ static bool send_heartbeat(void)
 		return false;
 	}
 	s.beat_us = port_now_us() + (uint64_t)s.heartbeat_ms * 1000;
+	keep_time(KEEP_TIME_MS);
 	apps_metrics(&w);
 	f.heartbeat.uptime = now_ms();
 	f.heartbeat.metrics = metrics(map, sizeof map);
@@ -564,6 +579,7 @@ static void on_welcome(const struct proto_welcome *w)
 		store_commit();
 	}
 	tls_set_time(w->time);
+	keep_time(KEEP_TIME_WELCOME_MS);
 	log_set_limit(w->has_limits ? w->limits.log_lines_per_minute : 0);
 	s.fetch_length = w->has_limits ? w->limits.fetch_length : 0;
 	s.out_cap = w->max_frame < BUFFER ? w->max_frame : BUFFER;

@@ -55,6 +55,7 @@ struct store_root {
 	uint8_t desired[PROTO_DIGEST];  // its list of apps, a blob
 	uint32_t boots;
 	uint32_t reserved;
+	uint64_t wall_ms;               // milliseconds since 1970 when last written: time never starts before it
 	char endpoints[PROTO_MAX_ENDPOINTS][PROTO_MAX_ENDPOINT + 4]; // from the last welcome, in order
 	struct store_blob blobs[STORE_BLOBS];
 	struct store_app apps[STORE_APPS];
