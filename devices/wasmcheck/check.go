@@ -150,7 +150,7 @@ type Checker struct {
 
 // New compiles the runtime. Close ends everything that was made with it.
 func New(ctx context.Context) (*Checker, error) {
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages).WithCloseOnContextDone(true)
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages)
 	rt := wazero.NewRuntimeWithConfig(ctx, config)
 	fail := func(err error) (*Checker, error) {
 		_ = rt.Close(ctx)
@@ -185,10 +185,6 @@ func (c *Checker) with(ctx context.Context, module []byte, use func(e *engine, m
 	m, err := e.load(ctx, module)
 	if err == nil {
 		err = use(e, m)
-	}
-	if ctx.Err() != nil {
-		_ = e.close(ctx)
-		return err
 	}
 	c.pool.give(ctx, e)
 	return err

@@ -85,7 +85,7 @@ func newEngine(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModul
 func (e *engine) close(ctx context.Context) error { return e.mod.Close(ctx) }
 
 // call runs a function of the runtime. An error means that the runtime itself
-// failed, which no module may bring about, or that ctx ended.
+// failed, which no module may bring about.
 func (e *engine) call(ctx context.Context, name string, args ...uint64) (uint64, error) {
 	n := copy(e.stack[:], args)
 	if err := e.fn[name].CallWithStack(ctx, e.stack[:max(n, 1)]); err != nil {

@@ -344,8 +344,7 @@ func slotsOf(signature string, args []uint64) ([]byte, error) {
 }
 
 // Run goes on with the call under way for at most this much fuel, as counted
-// on a board (wasm.h, FUEL). It returns early if ctx ends, which also ends the
-// Program.
+// on a board (wasm.h, FUEL). Fuel is what bounds it: it does not look at ctx.
 func (i *Instance) Run(ctx context.Context, fuel uint32) (Status, error) {
 	i.p.mu.Lock()
 	defer i.p.mu.Unlock()

@@ -42,10 +42,10 @@
 /*
  * The loop's variables that every instruction uses. A compiler's own choice of
  * registers for a function with hundreds of equally frequent blocks is poor, so
- * GCC on Arm is told: global register variables, in registers that calls
+ * GCC for Thumb-2 is told: global register variables, in registers that calls
  * preserve. wasm_run saves its caller's values of them.
  */
-#if defined(__arm__) && !defined(__clang__)
+#if defined(__thumb2__) && !defined(__clang__)
 #define PINNED(type, name, where) register type name __asm__(where);
 #define IN_REGISTERS 1
 #else
