@@ -5,6 +5,7 @@ package fleet
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"reflect"
@@ -154,7 +155,7 @@ func pathProblem(entry string, err error) (reason, message string) {
 	switch {
 	case isNotExist(err):
 		return v1alpha1.ReasonKustomizeFailed, fmt.Sprintf("%s does not exist in the commit: add the file, or remove the entry", quote(entry))
-	case err == errSubmodule:
+	case errors.Is(err, errSubmodule):
 		return v1alpha1.ReasonPathEscape, fmt.Sprintf("%s %v: copy the files into the repository", quote(entry), errSubmodule)
 	}
 	return v1alpha1.ReasonPathEscape, fmt.Sprintf("%s %v: replace the symbolic link by the file itself", quote(entry), err)

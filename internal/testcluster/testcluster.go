@@ -135,7 +135,7 @@ func (c *Cluster) Start() error {
 			return
 		}
 		ready <- awaitReady(bufio.NewScanner(stdout))
-		command.Wait()
+		_ = command.Wait()
 		close(ended)
 	}()
 	if err := <-started; err != nil {
@@ -180,11 +180,11 @@ func (c *Cluster) end(signal syscall.Signal) {
 	if c.process == nil {
 		return
 	}
-	c.process.Signal(signal)
+	_ = c.process.Signal(signal)
 	select {
 	case <-c.ended:
 	case <-time.After(stopTimeout):
-		c.process.Kill()
+		_ = c.process.Kill()
 		<-c.ended
 	}
 	c.process = nil
@@ -248,7 +248,7 @@ func (c *Cluster) Namespace(t testing.TB) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		kube.Delete(ctx, namespace)
+		_ = kube.Delete(ctx, namespace)
 	})
 	return namespace.Name
 }

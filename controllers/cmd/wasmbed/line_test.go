@@ -137,7 +137,17 @@ func TestTheLine(t *testing.T) {
 		}
 	})
 
-	for _, part := range []string{"controllers", "gateway-plant.edge", "cluster", "simulator"} {
+	t.Run("the dashboard's server answers whoever knows the token", func(t *testing.T) {
+		s.t = t
+		s.dashboardAnswers(t, s.said)
+	})
+
+	t.Run("a board that nobody knows is listed, and admitted by a commit", func(t *testing.T) {
+		s.t = t
+		s.enrolsHardware(t)
+	})
+
+	for _, part := range []string{"controllers", "gateway-plant.edge", "cluster", "simulator", "boards"} {
 		t.Run("kill -9 of "+part+" during a rollout: all converges, nothing twice, nothing lost", func(t *testing.T) {
 			s.t = t
 			before := s.instances()

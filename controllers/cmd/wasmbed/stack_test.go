@@ -35,6 +35,7 @@ type stack struct {
 	home  home.Dir
 	base  int
 	clone string
+	said  string // by the first up
 }
 
 func program(t testing.TB, name string) string {
@@ -62,7 +63,7 @@ func startStack(t *testing.T) *stack {
 			t.Errorf("down: %v\n%s", err, out)
 		}
 	})
-	s.up()
+	s.said = s.up()
 	s.clone = filepath.Join(t.TempDir(), "clone")
 	s.must("", "git", "clone", "-q", s.home.FleetRepository(), s.clone)
 	return s

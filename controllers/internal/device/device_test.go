@@ -225,7 +225,7 @@ func TestTheLifeOfADevice(t *testing.T) {
 	w.must(w.Delete(t.Context(), device))
 	looptest.Eventually(t, func() error {
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(secret), &corev1.Secret{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the identity is still there: %v", err)
+			return fmt.Errorf("the identity is still there: %w", err)
 		}
 		return nil
 	})

@@ -215,7 +215,7 @@ func TestIdentitiesAreGoodForWhatTheyAreFor(t *testing.T) {
 	looptest.Eventually(t, func() error {
 		err := w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}, &corev1.Secret{})
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the identity is still there: %v", err)
+			return fmt.Errorf("the identity is still there: %w", err)
 		}
 		return nil
 	})

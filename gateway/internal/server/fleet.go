@@ -183,15 +183,6 @@ func (f *fleet) device(ctx context.Context, key types.NamespacedName) *v1alpha1.
 	return d
 }
 
-// devices are all of them.
-func (f *fleet) devices(ctx context.Context) []v1alpha1.Device {
-	var list v1alpha1.DeviceList
-	if err := f.cache.List(ctx, &list); err != nil {
-		return nil
-	}
-	return list.Items
-}
-
 // deviceByKey is the assigned Device that a public key is pinned for, or nil. A key that two Devices claim admits
 // neither: which one it would be must not depend on the order of a list.
 func (f *fleet) deviceByKey(ctx context.Context, publicKey string) *v1alpha1.Device {
