@@ -163,3 +163,37 @@ func TestTimeOutlivesAReset(t *testing.T) {
 		t.Error("the session was resumed: nothing was shown")
 	}
 }
+
+// Many connections, full and resumed, cut off at any time, leave no memory behind.
+func TestReconnectingLeaksNothing(t *testing.T) {
+	r := newRig(t, "mps2-an385")
+	g := r.g
+	g.until("a session", func() bool { return g.sessions == 1 && g.beat != nil })
+	heap := func() uint64 {
+		g.mu.Lock()
+		g.beat = nil
+		g.mu.Unlock()
+		g.until("a heartbeat", func() bool { return g.beat != nil })
+		return g.metric(protocol.MetricHeapUsed)
+	}
+	var first uint64
+	for i := range 30 {
+		if i%5 == 0 {
+			g.config.SetSessionTicketKeys([][32]byte{{byte(i)}})
+		}
+		sessions := func() int { g.mu.Lock(); defer g.mu.Unlock(); return g.sessions }()
+		g.hangUp()
+		g.until("the next session", func() bool { return g.sessions > sessions })
+		if i == 6 {
+			first = heap()
+		}
+	}
+	if last := heap(); last > first {
+		t.Errorf("the heap has grown from %d to %d bytes", first, last)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.resumed < 15 || g.resumed > 29 {
+		t.Errorf("%d of 30 sessions were resumed", g.resumed)
+	}
+}
