@@ -215,21 +215,21 @@ typedef const int16_t __attribute__((may_alias)) *short_entry;
 	L0_##id: { double x = f64_of(load64(sp - 4)), y = f64_of(load64(sp - 2)); sp -= 4; a = (expression); NEXT1; }
 
 /* The offset byte, hidden from the compiler's idea of loading it twice. */
-#define OFFSET_BYTE() uint32_t offset = ip[1]; __asm__("" : "+r"(offset))
+#define OFFSET_BYTE(address) uint32_t offset = ip[1], at = offset + (address); __asm__("" : "+r"(offset), "+r"(at))
 #define FAST(address) likely(offset < 0x80) && likely((address) < limit)
-#define AT(address) (memory + (address) + offset)
+#define AT(address) (memory + at)
 
 #define LOAD(id, expression) \
-	L1_##id: { OFFSET_BYTE(); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; a = (uint32_t)(expression); NEXT1; } goto load_slow; }
+	L1_##id: { OFFSET_BYTE(a); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; a = (uint32_t)(expression); NEXT1; } goto load_slow; }
 #define LOAD_IN_2(id, expression) \
-	S2_##id: { OFFSET_BYTE(); if (FAST(b)) { const uint8_t *p = AT(b); ip += 2; b = (uint32_t)(expression); NEXT2; } goto spill21; }
+	S2_##id: { OFFSET_BYTE(b); if (FAST(b)) { const uint8_t *p = AT(b); ip += 2; b = (uint32_t)(expression); NEXT2; } goto spill21; }
 #define LOAD64(id, expression) \
-	L1_##id: { OFFSET_BYTE(); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; store64(sp, (uint64_t)(expression)); sp += 2; NEXT0; } \
+	L1_##id: { OFFSET_BYTE(a); if (FAST(a)) { const uint8_t *p = AT(a); ip += 2; store64(sp, (uint64_t)(expression)); sp += 2; NEXT0; } \
 	goto load_slow; }
 #define STORE(id, statement) \
-	L2_##id: { OFFSET_BYTE(); if (FAST(a)) { uint8_t *p = AT(a); ip += 2; statement; NEXT0; } goto store_slow; }
+	L2_##id: { OFFSET_BYTE(a); if (FAST(a)) { uint8_t *p = AT(a); ip += 2; statement; NEXT0; } goto store_slow; }
 #define STORE64(id, statement) \
-	L0_##id: { OFFSET_BYTE(); a = sp[-3]; if (FAST(a)) { uint8_t *p = AT(a); uint64_t v = load64(sp - 2); ip += 2; sp -= 3; statement; NEXT0; } \
+	L0_##id: { a = sp[-3]; OFFSET_BYTE(a); if (FAST(a)) { uint8_t *p = AT(a); uint64_t v = load64(sp - 2); ip += 2; sp -= 3; statement; NEXT0; } \
 	goto store64_slow; }
 
 /* Seven bits from each of four bytes: first pairs of them, then the two pairs. */

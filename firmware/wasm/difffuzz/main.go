@@ -149,7 +149,7 @@ func (f *fuzzer) call(s sides, name string, ft funcType, g *gen) error {
 
 func (f *fuzzer) compareTraps(s sides, status wasmcheck.Status, err error) error {
 	if status != wasmcheck.Trapped {
-		return fmt.Errorf("wazero traps (%v), we are %s", err, status)
+		return fmt.Errorf("wazero traps (%w), we are %s", err, status)
 	}
 	trap, trapError := s.ours.Trap(f.ctx)
 	if trapError != nil {
@@ -157,7 +157,7 @@ func (f *fuzzer) compareTraps(s sides, status wasmcheck.Status, err error) error
 	}
 	f.traps[classOfCode(trap.Code)]++
 	if classOfCode(trap.Code) != classOfError(err) {
-		return fmt.Errorf("wazero traps with %v, we with %s", err, trap)
+		return fmt.Errorf("wazero traps with %w, we with %s", err, trap)
 	}
 	return s.ours.Abandon(f.ctx)
 }
