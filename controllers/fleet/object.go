@@ -103,11 +103,11 @@ type judged struct {
 }
 
 // field returns the position of a field that was noted, or that of the object.
-func (j *judged) field(path string) position {
-	if p, ok := j.fields[path]; ok {
+func (o *judged) field(path string) position {
+	if p, ok := o.fields[path]; ok {
 		return p
 	}
-	return position{line: j.object.Line}
+	return position{line: o.object.Line}
 }
 
 // objectJudge judges one object by itself.

@@ -286,7 +286,7 @@ func TestAuthoritiesReplaceOneAnother(t *testing.T) {
 		}
 		bundle, err := pki.ParseBundle(authority.Data[pki.KeyBundle])
 		if err != nil || len(bundle.Authorities()) != 2 {
-			return fmt.Errorf("bundle: %v", err)
+			return fmt.Errorf("bundle: %w", err)
 		}
 		return nil
 	})
