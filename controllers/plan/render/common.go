@@ -5,6 +5,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,7 +182,8 @@ type group struct {
 	objects []plan.Object
 }
 
-// groups gathers objects of one kind that differ in the same fields and values, in the order of the first of each.
+// groups gathers objects of one kind that differ in the same fields and values, in the order of the first of each;
+// Devices come last, because they are many.
 func groups(objects plan.Objects) []group {
 	var out []group
 	index := map[string]int{}
@@ -200,7 +202,15 @@ func groups(objects plan.Objects) []group {
 			out[i].objects = append(out[i].objects, o)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b group) int { return a.last() - b.last() })
 	return out
+}
+
+func (g *group) last() int {
+	if g.objects[0].Kind == "Device" {
+		return 1
+	}
+	return 0
 }
 
 func objectName(o *plan.Object) string {
