@@ -81,11 +81,9 @@ type sides struct {
 
 func (f *fuzzer) one(seed uint64) (program, error) {
 	p := generate(seed, f.used)
-	config := wazero.NewRuntimeConfigInterpreter()
-	if seed%16 == 0 {
-		config = wazero.NewRuntimeConfigCompiler()
-	}
-	rt := wazero.NewRuntimeWithConfig(f.ctx, config)
+	// The interpreter, because wazero 1.12's compiler is wrong at times: in seed
+	// 2051312 a select between a local and itself gives another value.
+	rt := wazero.NewRuntimeWithConfig(f.ctx, wazero.NewRuntimeConfigInterpreter())
 	defer rt.Close(f.ctx)
 	theirs, err := rt.Instantiate(f.ctx, p.module)
 	if err != nil {
