@@ -41,7 +41,7 @@ build: firmware ## build all programs and the firmware into bin/
 .PHONY: firmware
 firmware:
 	$(call step,tools for the firmware,$(MAKE) -C firmware tools)
-	$(call step,firmware,$(MAKE) -C firmware all)
+	$(call step,firmware,$(MAKE) -C firmware -j$(shell nproc) all)
 	@mkdir -p $(BIN)/firmware; for elf in firmware/build/*/firmware.elf; do cp -u "$$elf" "$(BIN)/firmware/$$(basename "$$(dirname "$$elf")").elf"; done
 
 .PHONY: test
