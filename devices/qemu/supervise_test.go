@@ -128,7 +128,7 @@ func TestConsoleGoesBothWays(t *testing.T) {
 	a := newAuthority(t)
 	g := newTestGateway(t, a)
 	b := startBoard(t, boardOptions(t, "mps2-an505", t.TempDir(), a.identity(a.issue("device"), g.address())))
-	g.until("a session", func() bool { return g.sessions == 1 })
+	g.until("a session that both sides know of", func() bool { return g.beat != nil })
 	for range 2 {
 		conn, err := net.Dial("tcp", b.Status().Console)
 		must(t, err)

@@ -18,15 +18,24 @@ static result give(uint32_t *slots, int32_t value)
 	return WASM_HOST_OK;
 }
 
-// A text that ends with a zero byte, of at most cap bytes with it; NULL when there is none.
-static const char *text_at(instance *i, uint32_t address, uint32_t cap, uint32_t *len)
+// A range of the app's memory; NULL when it is not all inside. The instance lies in memory
+// that the app's side of the wall can write, so what it says is held against the app's own
+// blocks: even a broken runtime cannot make a host function reach beyond them.
+static void *memory_at(const struct runner *r, uint32_t address, uint32_t len)
 {
-	uint32_t size = wasm_memory_size(i);
+	void *p = wasm_memory_at(r->instance, address, len);
+	return runner_owns(r, p, len) ? p : NULL;
+}
+
+// A text that ends with a zero byte, of at most cap bytes with it; NULL when there is none.
+static const char *text_at(const struct runner *r, uint32_t address, uint32_t cap, uint32_t *len)
+{
+	uint32_t size = wasm_memory_size(r->instance);
 	if (address >= size) {
 		return NULL;
 	}
 	uint32_t most = size - address < cap ? size - address : cap;
-	const char *text = wasm_memory_at(i, address, most);
+	const char *text = memory_at(r, address, most);
 	const char *end = text == NULL ? NULL : memchr(text, 0, most);
 	if (end == NULL) {
 		return NULL;
@@ -37,10 +46,9 @@ static const char *text_at(instance *i, uint32_t address, uint32_t cap, uint32_t
 
 // ---------------------------------------------------------------- base
 
-static result do_ocre_sleep(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sleep(struct runner *r, uint32_t *slots)
 {
 	int32_t ms = (int32_t)slots[0];
-	(void)i;
 	if (ms < 0) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -49,11 +57,11 @@ static result do_ocre_sleep(struct runner *r, instance *i, uint32_t *slots)
 	return WASM_HOST_WAIT;
 }
 
-static result do_ocre_get_event(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_get_event(struct runner *r, uint32_t *slots)
 {
 	void *to[6];
 	for (int k = 0; k < 6; k++) {
-		to[k] = slots[k] == 0 ? NULL : wasm_memory_at(i, slots[k], 4);
+		to[k] = slots[k] == 0 ? NULL : memory_at(r, slots[k], 4);
 		if (slots[k] != 0 && to[k] == NULL) {
 			return give(slots, HOSTAPI_INVALID);
 		}
@@ -85,12 +93,12 @@ static const char *callback_signature(uint32_t type)
 	}
 }
 
-static result do_ocre_register_dispatcher(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_register_dispatcher(struct runner *r, uint32_t *slots)
 {
 	char name[65], signature[16];
 	uint32_t len;
 	const char *want = callback_signature(slots[0]);
-	const char *text = text_at(i, slots[1], sizeof name, &len);
+	const char *text = text_at(r, slots[1], sizeof name, &len);
 	if (want == NULL || text == NULL) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -105,10 +113,10 @@ static result do_ocre_register_dispatcher(struct runner *r, instance *i, uint32_
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_wasmbed_config_get(struct runner *r, instance *i, uint32_t *slots)
+static result do_wasmbed_config_get(struct runner *r, uint32_t *slots)
 {
-	const void *key = wasm_memory_at(i, slots[0], slots[1]);
-	void *buffer = wasm_memory_at(i, slots[2], slots[3]);
+	const void *key = memory_at(r, slots[0], slots[1]);
+	void *buffer = memory_at(r, slots[2], slots[3]);
 	struct proto_span k, v;
 	uint32_t cursor = 0;
 	if (key == NULL || buffer == NULL) {
@@ -129,10 +137,10 @@ static int compare_names(const struct runner_metric *m, const char *name, uint32
 	return m->len != len ? (m->len > len) - (m->len < len) : memcmp(m->name, name, len);
 }
 
-static result do_wasmbed_metric_set(struct runner *r, instance *i, uint32_t *slots)
+static result do_wasmbed_metric_set(struct runner *r, uint32_t *slots)
 {
 	uint32_t len = slots[1], at = 0;
-	const char *name = wasm_memory_at(i, slots[0], len);
+	const char *name = memory_at(r, slots[0], len);
 	if (name == NULL || len == 0 || len > HOSTAPI_MAX_METRIC_NAME) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -157,9 +165,9 @@ static result do_wasmbed_metric_set(struct runner *r, instance *i, uint32_t *slo
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_wasmbed_log(struct runner *r, instance *i, uint32_t *slots)
+static result do_wasmbed_log(struct runner *r, uint32_t *slots)
 {
-	const uint8_t *text = wasm_memory_at(i, slots[1], slots[2]);
+	const uint8_t *text = memory_at(r, slots[1], slots[2]);
 	if (slots[0] > HOSTAPI_LOG_ERROR || text == NULL) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -174,9 +182,8 @@ static struct runner_timer *timer_at(struct runner *r, uint32_t id)
 	return id >= 1 && id <= HOSTAPI_MAX_TIMERS && r->timers[id - 1].exists ? &r->timers[id - 1] : NULL;
 }
 
-static result do_ocre_timer_create(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_timer_create(struct runner *r, uint32_t *slots)
 {
-	(void)i;
 	if (slots[0] < 1 || slots[0] > HOSTAPI_MAX_TIMERS) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -187,11 +194,10 @@ static result do_ocre_timer_create(struct runner *r, instance *i, uint32_t *slot
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_timer_start(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_timer_start(struct runner *r, uint32_t *slots)
 {
 	struct runner_timer *t = timer_at(r, slots[0]);
 	int32_t ms = (int32_t)slots[1];
-	(void)i;
 	if (ms < 1) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -203,10 +209,9 @@ static result do_ocre_timer_start(struct runner *r, instance *i, uint32_t *slots
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_timer_stop(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_timer_stop(struct runner *r, uint32_t *slots)
 {
 	struct runner_timer *t = timer_at(r, slots[0]);
-	(void)i;
 	if (t == NULL) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
@@ -214,10 +219,9 @@ static result do_ocre_timer_stop(struct runner *r, instance *i, uint32_t *slots)
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_timer_delete(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_timer_delete(struct runner *r, uint32_t *slots)
 {
 	struct runner_timer *t = timer_at(r, slots[0]);
-	(void)i;
 	if (t == NULL) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
@@ -225,11 +229,10 @@ static result do_ocre_timer_delete(struct runner *r, instance *i, uint32_t *slot
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_timer_get_remaining(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_timer_get_remaining(struct runner *r, uint32_t *slots)
 {
 	const struct runner_timer *t = timer_at(r, slots[0]);
 	uint64_t now = port_now_us();
-	(void)i;
 	if (t == NULL) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
@@ -249,10 +252,10 @@ static int toggle(uint32_t port, uint32_t pin)
 	return level < 0 ? level : port_gpio_set(port, pin, !level);
 }
 
-static int named(instance *i, uint32_t address, uint32_t *port, uint32_t *pin)
+static int named(const struct runner *r, uint32_t address, uint32_t *port, uint32_t *pin)
 {
 	uint32_t len;
-	const char *name = text_at(i, address, 16, &len);
+	const char *name = text_at(r, address, 16, &len);
 	return name == NULL ? PORT_EINVAL : port_gpio_named(name, len, port, pin);
 }
 
@@ -261,38 +264,33 @@ static int configure(uint32_t port, uint32_t pin, uint32_t direction)
 	return direction > 1 ? PORT_EINVAL : port_gpio_configure(port, pin, (enum port_direction)direction);
 }
 
-static result do_ocre_gpio_init(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_init(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_gpio_configure(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_configure(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return pin_result(slots, configure(slots[0], slots[1], slots[2]));
 }
 
-static result do_ocre_gpio_pin_set(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_pin_set(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return pin_result(slots, port_gpio_set(slots[0], slots[1], slots[2] != 0));
 }
 
-static result do_ocre_gpio_pin_get(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_pin_get(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return pin_result(slots, port_gpio_get(slots[0], slots[1]));
 }
 
-static result do_ocre_gpio_pin_toggle(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_pin_toggle(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return pin_result(slots, toggle(slots[0], slots[1]));
 }
 
@@ -307,9 +305,8 @@ static struct runner_watch *watch_at(struct runner *r, uint32_t port, uint32_t p
 	return NULL;
 }
 
-static result do_ocre_gpio_register_callback(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_register_callback(struct runner *r, uint32_t *slots)
 {
-	(void)i;
 	if (port_gpio_configure(slots[0], slots[1], PORT_IN) != PORT_OK) {
 		return give(slots, HOSTAPI_INVALID);
 	}
@@ -327,10 +324,9 @@ static result do_ocre_gpio_register_callback(struct runner *r, instance *i, uint
 	return give(slots, HOSTAPI_NO_MEMORY);
 }
 
-static result do_ocre_gpio_unregister_callback(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_unregister_callback(struct runner *r, uint32_t *slots)
 {
 	struct runner_watch *w = watch_at(r, slots[0], slots[1]);
-	(void)i;
 	if (w == NULL) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
@@ -338,35 +334,31 @@ static result do_ocre_gpio_unregister_callback(struct runner *r, instance *i, ui
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_gpio_configure_by_name(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_configure_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
-	(void)r;
-	int rc = named(i, slots[0], &port, &pin);
+	int rc = named(r, slots[0], &port, &pin);
 	return pin_result(slots, rc < 0 ? rc : configure(port, pin, slots[1]));
 }
 
-static result do_ocre_gpio_set_by_name(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_set_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
-	(void)r;
-	int rc = named(i, slots[0], &port, &pin);
+	int rc = named(r, slots[0], &port, &pin);
 	return pin_result(slots, rc < 0 ? rc : port_gpio_set(port, pin, slots[1] != 0));
 }
 
-static result do_ocre_gpio_get_by_name(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_get_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
-	(void)r;
-	int rc = named(i, slots[0], &port, &pin);
+	int rc = named(r, slots[0], &port, &pin);
 	return pin_result(slots, rc < 0 ? rc : port_gpio_get(port, pin));
 }
 
-static result do_ocre_gpio_toggle_by_name(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_gpio_toggle_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
-	(void)r;
-	int rc = named(i, slots[0], &port, &pin);
+	int rc = named(r, slots[0], &port, &pin);
 	return pin_result(slots, rc < 0 ? rc : toggle(port, pin));
 }
 
@@ -377,30 +369,26 @@ static bool is_sensor(uint32_t handle)
 	return handle < (uint32_t)port_sensor_count();
 }
 
-static result do_ocre_sensors_init(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_init(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_sensors_discover(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_discover(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, port_sensor_count());
 }
 
-static result do_ocre_sensors_get_handle(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_get_handle(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, is_sensor(slots[0]) ? (int32_t)slots[0] : HOSTAPI_NOT_FOUND);
 }
 
-static result do_ocre_sensors_open(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_open(struct runner *r, uint32_t *slots)
 {
-	(void)i;
 	if (!is_sensor(slots[0])) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
@@ -408,25 +396,22 @@ static result do_ocre_sensors_open(struct runner *r, instance *i, uint32_t *slot
 	return give(slots, HOSTAPI_OK);
 }
 
-static result do_ocre_sensors_get_channel_count(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_get_channel_count(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, is_sensor(slots[0]) ? 1 : HOSTAPI_NOT_FOUND);
 }
 
-static result do_ocre_sensors_get_channel_type(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_get_channel_type(struct runner *r, uint32_t *slots)
 {
 	(void)r;
-	(void)i;
 	return give(slots, is_sensor(slots[0]) && slots[1] == 0 ? HOSTAPI_CHANNEL_TEMPERATURE : HOSTAPI_NOT_FOUND);
 }
 
-static result do_ocre_sensors_read(struct runner *r, instance *i, uint32_t *slots)
+static result do_ocre_sensors_read(struct runner *r, uint32_t *slots)
 {
 	int32_t milli;
 	uint64_t bits = 0x7FF8000000000000u; // not a number
-	(void)i;
 	if (r->sensor_open && is_sensor(slots[0]) && slots[1] == HOSTAPI_CHANNEL_TEMPERATURE &&
 	    port_sensor_read(slots[0], 0, &milli) == PORT_OK) {
 		double value = (double)milli / 1000.0;
@@ -442,8 +427,11 @@ static result do_ocre_sensors_read(struct runner *r, instance *i, uint32_t *slot
 #define WRAPPER(name, signature, permission, blocking) \
 	static result call_##name(instance *i, uint32_t *slots, void *user) \
 	{ \
+		(void)i; \
+		(void)user; \
 		port_sandbox_leave(); \
-		result rc = do_##name(user, i, slots); \
+		struct runner *r = runner_current; /* not user, which comes through the app's memory */ \
+		result rc = runner_owns(r, slots, 8) ? do_##name(r, slots) : WASM_HOST_TRAP; \
 		port_sandbox_enter(); \
 		return rc; \
 	}

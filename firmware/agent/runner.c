@@ -15,6 +15,7 @@ enum {
 };
 
 static struct runner runners[RUNNERS];
+struct runner *runner_current;
 
 // ---------------------------------------------------------------- arena
 
@@ -70,6 +71,12 @@ static uint8_t *base_of(const struct runner *r)
 static uint32_t size_of(const struct runner *r)
 {
 	return r->blocks * port_arena()->block_size;
+}
+
+bool runner_owns(const struct runner *r, const void *at, uint32_t len)
+{
+	uintptr_t offset = (uintptr_t)at - (uintptr_t)base_of(r);
+	return at != NULL && offset <= size_of(r) && len <= size_of(r) - offset;
 }
 
 // ---------------------------------------------------------------- start
@@ -310,16 +317,37 @@ static uint64_t next_timer(const struct runner *r)
 	return next;
 }
 
+// Calls and wake-ups write into the instance: what it says of where is not trusted, so
+// both happen inside the sandbox.
+struct entry {
+	struct wasm_instance *instance;
+	int32_t function; // negative: a wake-up
+	uint32_t arguments[3];
+	int rc;
+};
+
+static void enter(void *arg)
+{
+	struct entry *e = arg;
+	static const uint32_t done[2] = {HOSTAPI_OK, 0};
+	e->rc = e->function < 0 ? wasm_wake(e->instance, done) : wasm_call(e->instance, (uint32_t)e->function, e->arguments);
+}
+
+static bool entered(const struct runner *r, struct entry *e)
+{
+	e->instance = r->instance;
+	return port_sandbox_run(enter, e, base_of(r), size_of(r)) == PORT_OK && e->rc == WASM_OK;
+}
+
 // Begins the callback of the oldest event; events without one are dropped.
 static bool begin_callback(struct runner *r)
 {
 	while (r->event_tail != r->event_head) {
 		struct runner_event e = r->events[r->event_tail % HOSTAPI_MAX_EVENTS];
 		int32_t f = r->dispatchers[e.type];
-		uint32_t timer[] = {(uint32_t)e.id};
-		uint32_t gpio[] = {(uint32_t)e.id, (uint32_t)e.state, (uint32_t)e.port};
+		struct entry call = {.function = f, .arguments = {(uint32_t)e.id, (uint32_t)e.state, (uint32_t)e.port}};
 		r->event_tail++;
-		if (f >= 0 && wasm_call(r->instance, (uint32_t)f, e.type == HOSTAPI_EVENT_TIMER ? timer : gpio) == WASM_OK) {
+		if (f >= 0 && entered(r, &call)) {
 			r->state = RUNNER_IN_CALLBACK;
 			return true;
 		}
@@ -397,7 +425,8 @@ static enum runner_result next_call(struct runner *r, uint64_t *wake)
 		r->result_checked = true; // _initialize is called once
 		r->state = has_signature(r->module, f, ":") ? RUNNER_INITIALIZING : RUNNER_IN_RUN;
 		f = r->state == RUNNER_INITIALIZING ? f : r->run_function;
-		if (wasm_call(r->instance, (uint32_t)f, NULL) != WASM_OK) {
+		struct entry call = {.function = f};
+		if (!entered(r, &call)) {
 			snprintf(r->message, sizeof r->message, "run cannot be called");
 			return failed(r, PROTO_MODULE_INVALID);
 		}
@@ -428,6 +457,7 @@ static enum runner_result run(struct runner *r, uint64_t now, uint64_t *wake)
 	}
 	uint64_t before = wasm_fuel_used(r->instance);
 	port_crash_tag(r->tag);
+	runner_current = r;
 	int rc = port_sandbox_run(run_slice, &s, base_of(r), size_of(r));
 	port_crash_tag(0);
 	if (rc != PORT_OK) {
@@ -460,9 +490,9 @@ enum runner_result runner_poll(struct runner *r, uint64_t *wake)
 		*wake = r->wake_us;
 	} else {
 		if (r->sleeping) {
-			static const uint32_t done[2] = {HOSTAPI_OK, 0};
+			struct entry wake_up = {.function = -1};
 			r->sleeping = false;
-			wasm_wake(r->instance, done);
+			entered(r, &wake_up);
 		}
 		result = wasm_status(r->instance) == WASM_DONE ? next_call(r, wake) : run(r, now, wake);
 	}

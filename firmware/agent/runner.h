@@ -88,6 +88,12 @@ void runner_stop(struct runner *r);
 // Bits of the permissions in a list; false when one is unknown, which *unknown tells.
 bool runner_permissions(struct proto_span list, uint32_t *granted, struct proto_span *unknown);
 
+// The app whose slice runs now.
+extern struct runner *runner_current;
+
+// True when the range lies in the app's blocks of the arena.
+bool runner_owns(const struct runner *r, const void *at, uint32_t len);
+
 // Blocks of the arena that no app has.
 uint32_t runner_free_blocks(void);
 
