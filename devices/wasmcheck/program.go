@@ -71,6 +71,10 @@ type Program struct {
 	info Info
 	// instances by the address of their record, for host calls
 	instances map[uint32]*Instance
+	// tables of host functions by what they say; instances with the same
+	// functions and permissions share one
+	tables map[string]uint32
+	slots  uint32 // 256 slots for arguments, used while mu is held
 }
 
 // Program loads a module. A refusal is an [*Error].
@@ -79,9 +83,12 @@ func (c *Checker) Program(ctx context.Context, module []byte) (*Program, error) 
 	if err != nil {
 		return nil, fmt.Errorf("wasmcheck: %w", err)
 	}
-	p := &Program{e: e, instances: map[uint32]*Instance{}}
+	p := &Program{e: e, instances: map[uint32]*Instance{}, tables: map[string]uint32{}}
 	if p.m, err = e.load(ctx, module); err == nil {
 		p.info, err = e.info(ctx, p.m)
+	}
+	if err == nil {
+		p.slots, err = e.alloc(slotBytes)
 	}
 	if err != nil {
 		_ = e.close(ctx)
@@ -123,9 +130,7 @@ type Instance struct {
 	user  any
 	addr  uint32 // struct wasm_instance; 0 when closed
 	size  uint32
-	table uint32 // the host functions' rows and texts
-	rows  uint32 // bytes
-	slots uint32 // 256 slots for arguments
+	table uint32 // the host functions' rows
 	ctx   context.Context
 }
 
@@ -151,14 +156,11 @@ func (p *Program) Instantiate(ctx context.Context, config Config) (*Instance, er
 
 func (p *Program) instantiate(ctx context.Context, i *Instance, limits Limits) error {
 	e := p.e
-	table, rows, err := p.hostTable(i.host)
+	table, err := p.hostTable(i.host)
 	if err != nil {
 		return err
 	}
-	i.table, i.rows = table, rows
-	if i.slots, err = e.alloc(slotBytes); err != nil {
-		return err
-	}
+	i.table = table
 	config, err := e.put(configBytes(table, uint32(len(i.host)), limits))
 	if err != nil {
 		return err
@@ -205,27 +207,37 @@ func (p *Program) refusal(fail uint32) *Error {
 	return err
 }
 
-// hostTable writes the rows (struct wasm_host_function) followed by their texts.
-func (p *Program) hostTable(functions []HostFunction) (addr, size uint32, err error) {
+// hostTable gives the address of the functions' rows (struct
+// wasm_host_function), which are followed by their texts.
+func (p *Program) hostTable(functions []HostFunction) (uint32, error) {
 	texts := []byte{}
-	total := uint32(len(functions) * sizeRow)
 	for _, f := range functions {
 		short, err := shortSignature(f.Signature)
 		if err != nil {
-			return 0, 0, fmt.Errorf("host function %s.%s: %w", f.Module, f.Name, err)
+			return 0, fmt.Errorf("host function %s.%s: %w", f.Module, f.Name, err)
 		}
-		total += uint32(len(f.Module) + len(f.Name) + len(short) + 3)
+		for _, s := range []string{f.Module, f.Name, short} {
+			texts = append(append(texts, s...), 0)
+		}
 	}
-	if addr, err = p.e.alloc(total); err != nil {
-		return 0, 0, err
+	key := string(texts)
+	for _, f := range functions {
+		key += fmt.Sprint(f.Denied)
 	}
-	rows := make([]byte, 0, total)
-	next := addr + uint32(len(functions)*sizeRow)
+	if addr, ok := p.tables[key]; ok {
+		return addr, nil
+	}
+	size := uint32(len(functions) * sizeRow)
+	addr, err := p.e.alloc(size + uint32(len(texts)))
+	if err != nil {
+		return 0, err
+	}
+	rows := make([]byte, 0, size)
+	next := addr + size
 	for _, f := range functions {
 		short, _ := shortSignature(f.Signature)
 		for _, s := range []string{f.Module, f.Name, short} {
 			rows = binary.LittleEndian.AppendUint32(rows, next)
-			texts = append(append(texts, s...), 0)
 			next += uint32(len(s)) + 1
 		}
 		permission := uint32(0)
@@ -236,17 +248,12 @@ func (p *Program) hostTable(functions []HostFunction) (addr, size uint32, err er
 		rows = binary.LittleEndian.AppendUint32(rows, uint32(p.e.forward))
 	}
 	p.e.mem.Write(addr, append(rows, texts...))
-	return addr, total, nil
+	p.tables[key] = addr
+	return addr, nil
 }
 
 func (i *Instance) release() {
 	e := i.p.e
-	if i.rows != 0 {
-		e.release(i.table, i.rows)
-	}
-	if i.slots != 0 {
-		e.release(i.slots, slotBytes)
-	}
 	if i.size != 0 {
 		e.release(i.addr, i.size)
 	}
@@ -306,8 +313,8 @@ func (i *Instance) Call(ctx context.Context, name string, args ...uint64) error 
 	if i.addr == 0 {
 		return errClosed
 	}
-	i.p.e.mem.Write(i.slots, slots)
-	code, err := i.call(ctx, "wasm_call", uint64(export.Index), uint64(i.slots))
+	i.p.e.mem.Write(i.p.slots, slots)
+	code, err := i.call(ctx, "wasm_call", uint64(export.Index), uint64(i.p.slots))
 	if err != nil {
 		return err
 	}
@@ -377,11 +384,11 @@ func (i *Instance) Wake(ctx context.Context, slots ...uint32) error {
 	if i.addr == 0 {
 		return errClosed
 	}
-	i.p.e.mem.Write(i.slots, make([]byte, slotBytes)) // results that are not given are 0
+	i.p.e.mem.Write(i.p.slots, make([]byte, slotBytes)) // results that are not given are 0
 	for k, v := range slots[:min(len(slots), 255)] {
-		i.p.e.mem.WriteUint32Le(i.slots+4*uint32(k), v)
+		i.p.e.mem.WriteUint32Le(i.p.slots+4*uint32(k), v)
 	}
-	code, err := i.call(ctx, "wasm_wake", uint64(i.slots))
+	code, err := i.call(ctx, "wasm_wake", uint64(i.p.slots))
 	if err == nil && Code(int32(code)) != 0 {
 		return &Error{Code: Code(int32(code)), Detail: "the instance does not wait"}
 	}

@@ -354,3 +354,55 @@ func TestInspectionsAndInstancesRunConcurrently(t *testing.T) {
 		t.Errorf("%d instances are left", len(p.instances))
 	}
 }
+
+func TestTenThousandInstancesShareAProgram(t *testing.T) {
+	c, ctx := newChecker(t)
+	p, err := c.Program(ctx, sleeper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	sleep := HostFunction{Module: "timer", Name: "sleep", Signature: "(i32)->i32", Call: func(call *Call) HostResult {
+		calls++
+		return HostWait
+	}}
+	const n = 10000
+	var all []*Instance
+	for k := 0; k < n; k++ {
+		i, err := p.Instantiate(ctx, Config{Limits: Limits{Stack: 512}, Functions: []HostFunction{sleep}, User: k})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := i.Call(ctx, "run"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := i.Run(ctx, 100); s != Waiting || err != nil {
+			t.Fatal(s, err)
+		}
+		all = append(all, i)
+	}
+	if used := p.e.mem.Size(); calls != n || used > n*1024 {
+		t.Errorf("%d calls, %d bytes for %d instances", calls, used, n)
+	}
+	before := p.e.mem.Size()
+	for _, i := range all {
+		if err := i.Wake(ctx, uint32(i.User().(int))); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := i.Run(ctx, 100); s != Done || err != nil {
+			t.Fatal(s, err)
+		}
+		if r, err := i.Results(ctx, 1); err != nil || r[0] != uint32(i.User().(int))+1 {
+			t.Fatal(r, err)
+		}
+		i.Close()
+	}
+	for k := 0; k < n; k++ {
+		if _, err := p.Instantiate(ctx, Config{Limits: Limits{Stack: 512}, Functions: []HostFunction{sleep}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.e.mem.Size() != before {
+		t.Error("the memory of closed instances is not used again")
+	}
+}
