@@ -35,8 +35,8 @@ up: build ## build and start everything; Ctrl-C ends it
 .PHONY: build
 build: firmware ## build all programs and the firmware into bin/
 	@echo "Wasmbed builds (the embedded cluster takes some minutes the first time)"
-	$(call step,wasmbed-cluster kubectl,cd clusters/embedded && $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ ./cmd/...)
-	$(call step,wasmbed,$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./controllers/cmd/...)
+	$(call step,wasmbed-cluster kubectl,cd clusters/embedded && $(GO) build -ldflags '-s -w' -o $(BIN)/ ./cmd/...)
+	$(call step,wasmbed,$(GO) build -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./controllers/cmd/...)
 
 .PHONY: firmware
 firmware:
