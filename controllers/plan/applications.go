@@ -297,6 +297,9 @@ func (c *computation) note(s *space, a *Application) {
 			in[name], c.touched.any[name] = true, true
 		}
 	}
+	for _, step := range a.MayGet {
+		c.touched.mayGet[deviceName(s.name, step.Device)] = true
+	}
 	steps(a.Gets, c.touched.gets)
 	steps(a.Restarts, c.touched.restarts)
 	for _, device := range a.Loses {

@@ -74,7 +74,7 @@ func findings(base, head *fleet.Fleet) []Finding {
 			continue
 		}
 		out = append(out, Finding{
-			Severity: f.Severity, Reason: f.Reason, Message: longText(f.Message),
+			Severity: f.Severity, Reason: f.Reason, Message: Message(f.Message),
 			File: Text(f.File), Line: f.Line, Object: Text(f.Object),
 		})
 	}
@@ -96,11 +96,11 @@ type computation struct {
 }
 
 // touched are the devices that something happens to, "namespace/name".
-type touched struct{ gets, restarts, loses, any map[string]bool }
+type touched struct{ gets, restarts, loses, mayGet, any map[string]bool }
 
 func (c *computation) run() error {
 	c.gave = map[delivery]bool{}
-	c.touched = touched{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	c.touched = touched{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	c.devices()
 	c.spaces = c.namespaces()
 	for _, s := range c.spaces {
@@ -192,6 +192,7 @@ func (c *computation) prune() {
 
 func (c *computation) totals() {
 	t := &c.report.Totals
+	t.MayGet = len(c.touched.mayGet)
 	t.Gets, t.Restarts, t.Loses, t.Touched = len(c.touched.gets), len(c.touched.restarts), len(c.touched.loses), len(c.touched.any)
 	for _, a := range c.report.Applications {
 		t.Bytes += a.Bytes

@@ -102,7 +102,9 @@ type Totals struct {
 	Restarts int `json:"restarts"`
 	// Loses is how many devices lose an application and stay in the fleet.
 	Loses int `json:"loses"`
-	// Touched is how many devices do any of this.
+	// MayGet is how many devices get an application unless they hold it already.
+	MayGet int `json:"mayGet"`
+	// Touched is how many devices get, restart or lose an application.
 	Touched int `json:"touched"`
 	// Bytes of modules that are delivered to devices, at most.
 	Bytes int64 `json:"bytes"`
@@ -193,7 +195,7 @@ type Application struct {
 	PermissionsLost   []string `json:"permissionsLost"`
 }
 
-// Step is a device and when it is served.
+// Step is a device, of the application's namespace, and when it is served.
 type Step struct {
 	Device string `json:"device"`
 	// Wave counts from 1.

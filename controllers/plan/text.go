@@ -49,8 +49,8 @@ func texts(list []string) []string {
 // maxMessage is the longest message of a finding, in bytes.
 const maxMessage = 1024
 
-// longText is Text for a message.
-func longText(s string) string {
+// Message is Text for a message, of at most 1,024 bytes or little more.
+func Message(s string) string {
 	if len(s) <= maxText {
 		return Text(s)
 	}

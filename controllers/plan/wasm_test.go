@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -67,7 +66,7 @@ func TestBrokenModules(t *testing.T) {
 			broken[i] = b
 			for name, size := range functionSizes(broken, info) {
 				if size > int64(len(whole)) {
-					t.Fatal(fmt.Sprintf("byte %d as %#x: %s has %d bytes", i, b, name, size))
+					t.Fatalf("byte %d as %#x: %s has %d bytes", i, b, name, size)
 				}
 			}
 		}

@@ -40,6 +40,9 @@ func Summary(r *plan.Report) string {
 	tell(t.Restarts, "restarts", "restart")
 	tell(t.Gets, "gets", "get")
 	tell(t.Loses, "loses", "lose")
+	if t.MayGet > 0 {
+		parts = append(parts, count(t.MayGet, "device")+" may get an application")
+	}
 	if n := len(r.Devices.Added); n > 0 {
 		parts = append(parts, count(n, "device")+" added")
 	}

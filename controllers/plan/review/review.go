@@ -54,8 +54,22 @@ func Run(ctx context.Context, out io.Writer, o Options) (outcome string, err err
 	return r.Outcome, write(r)
 }
 
-// Report makes the report, with the policies of both revisions applied.
-func Report(ctx context.Context, o Options) (r *plan.Report, err error) {
+// Report makes the report, with the policies of both revisions applied. Its errors are fit for a terminal.
+func Report(ctx context.Context, o Options) (*plan.Report, error) {
+	r, err := report(ctx, o)
+	if err != nil {
+		return nil, &cleanError{err}
+	}
+	return r, nil
+}
+
+// cleanError words an error that may name what a commit holds.
+type cleanError struct{ err error }
+
+func (e *cleanError) Error() string { return plan.Message(e.err.Error()) }
+func (e *cleanError) Unwrap() error { return e.err }
+
+func report(ctx context.Context, o Options) (r *plan.Report, err error) {
 	s, err := open(o.Dir)
 	if err != nil {
 		return nil, err
