@@ -52,8 +52,8 @@ commit and push.`,
 			if err != nil {
 				return err
 			}
-			if _, ok := boards.Get(board); !ok {
-				return fmt.Errorf("--board %q is not in the catalogue; there are: %s", board, strings.Join(boardNames(), " "))
+			if b, ok := boards.Get(board); !ok || !b.Provides(string(v1alpha1.BackendHardware)) {
+				return fmt.Errorf("--board %q is no hardware of the catalogue; there are: %s", board, strings.Join(hardwareBoards(), " "))
 			}
 			if name == "" {
 				return errors.New("--name is missing: what the device is to be called")
@@ -68,10 +68,12 @@ commit and push.`,
 	return command
 }
 
-func boardNames() []string {
+func hardwareBoards() []string {
 	var names []string
 	for _, b := range boards.All() {
-		names = append(names, b.Name)
+		if b.Provides(string(v1alpha1.BackendHardware)) {
+			names = append(names, b.Name)
+		}
 	}
 	return names
 }

@@ -57,7 +57,7 @@ func (s *stack) enrolsHardware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	board, _ := boards.Get("sim-m4")
+	board, _ := boards.Get("mps2-an385")
 	device, err := simulator.New(simulator.Config{Namespace: "plant", Name: "desk", Board: board, Firmware: "test",
 		Identity:  simulator.Identity{Certificate: tls.Certificate{Certificate: [][]byte{certificate}, PrivateKey: key}, Roots: roots},
 		Endpoints: []string{fmt.Sprintf("127.0.0.1:%d", s.base)}, Engine: engine, Log: logr.Discard()})
@@ -83,7 +83,7 @@ func (s *stack) enrolsHardware(t *testing.T) {
 		}
 		return err
 	})
-	manifest, err := s.wasmbed("enroll", tail, "--name", "desk", "--namespace", "plant", "--board", "sim-m4", "--label", "site=desk")
+	manifest, err := s.wasmbed("enroll", tail, "--name", "desk", "--namespace", "plant", "--board", "mps2-an385", "--label", "site=desk")
 	if err != nil || !strings.Contains(manifest, encoded) {
 		t.Fatalf("enroll: %v\n%s", err, manifest)
 	}

@@ -38,9 +38,17 @@ spec:
 func TestTheLine(t *testing.T) {
 	s := startStack(t)
 	first := strings.TrimSpace(s.must(s.clone, "git", "rev-parse", "HEAD"))
+	// Each step starts from where the one before ended.
+	step := func(name string, run func(t *testing.T)) {
+		if !t.Failed() {
+			t.Run(name, func(t *testing.T) {
+				s.t = t
+				run(t)
+			})
+		}
+	}
 
-	t.Run("the example fleet is ready and its figures are true", func(t *testing.T) {
-		s.t = t
+	step("the example fleet is ready and its figures are true", func(t *testing.T) {
 		s.settled(first)
 		s.figuresAreTrue()
 		s.kubectl("wait", "--for=condition=Ready", "--timeout=30s", "-A", "repositories,gateways,devices,applications,instances", "--all")
@@ -55,8 +63,7 @@ func TestTheLine(t *testing.T) {
 		}
 	})
 
-	t.Run("a push that adds an application reaches every matching device", func(t *testing.T) {
-		s.t = t
+	step("a push that adds an application reaches every matching device", func(t *testing.T) {
 		before := s.instances()
 		s.write(map[string]string{"apps/second.yaml": secondBlink})
 		s.addResource("apps/kustomization.yaml", "second.yaml")
@@ -77,8 +84,7 @@ func TestTheLine(t *testing.T) {
 		}
 	})
 
-	t.Run("a config change restarts just that app on just those devices", func(t *testing.T) {
-		s.t = t
+	step("a config change restarts just that app on just those devices", func(t *testing.T) {
 		before := s.instances()
 		file := filepath.Join(s.clone, "apps/thermostat/application.yaml")
 		text, err := os.ReadFile(file)
@@ -97,8 +103,7 @@ func TestTheLine(t *testing.T) {
 		s.figuresAreTrue()
 	})
 
-	t.Run("removal stops it everywhere and a revert brings it back", func(t *testing.T) {
-		s.t = t
+	step("removal stops it everywhere and a revert brings it back", func(t *testing.T) {
 		s.write(map[string]string{"apps/second.yaml": ""})
 		s.removeResource("apps/kustomization.yaml", "second.yaml")
 		commit, _ := s.push("Remove the second light")
@@ -129,27 +134,23 @@ func TestTheLine(t *testing.T) {
 		s.figuresAreTrue()
 	})
 
-	t.Run("a hand that edits a managed object is told to use git", func(t *testing.T) {
-		s.t = t
+	step("a hand that edits a managed object is told to use git", func(t *testing.T) {
 		out, err := s.run("", program(t, "kubectl"), "-n", "plant", "patch", "application", "blink", "--type=merge", "-p", `{"spec":{"suspend":true}}`)
 		if err == nil || !strings.Contains(out, "git") || !strings.Contains(out, "apps/blink/application.yaml") {
 			t.Errorf("kubectl patch: %v\n%s", err, out)
 		}
 	})
 
-	t.Run("the dashboard's server answers whoever knows the token", func(t *testing.T) {
-		s.t = t
+	step("the dashboard's server answers whoever knows the token", func(t *testing.T) {
 		s.dashboardAnswers(t, s.said)
 	})
 
-	t.Run("a board that nobody knows is listed, and admitted by a commit", func(t *testing.T) {
-		s.t = t
+	step("a board that nobody knows is listed, and admitted by a commit", func(t *testing.T) {
 		s.enrolsHardware(t)
 	})
 
 	for _, part := range []string{"controllers", "gateway-plant.edge", "cluster", "simulator", "boards"} {
-		t.Run("kill -9 of "+part+" during a rollout: all converges, nothing twice, nothing lost", func(t *testing.T) {
-			s.t = t
+		step("kill -9 of "+part+" during a rollout: all converges, nothing twice, nothing lost", func(t *testing.T) {
 			before := s.instances()
 			file := filepath.Join(s.clone, "apps/blink/application.yaml")
 			text, err := os.ReadFile(file)
@@ -167,13 +168,11 @@ func TestTheLine(t *testing.T) {
 		})
 	}
 
-	t.Run("repositories that cannot be followed", func(t *testing.T) {
-		s.t = t
+	step("repositories that cannot be followed", func(t *testing.T) {
 		s.foreignRepositories(t)
 	})
 
-	t.Run("a second up says that it runs, a busy port names its flag", func(t *testing.T) {
-		s.t = t
+	step("a second up says that it runs, a busy port names its flag", func(t *testing.T) {
 		out := s.up()
 		if !strings.Contains(out, "runs already") {
 			t.Errorf("second up says %q", out)
@@ -185,8 +184,7 @@ func TestTheLine(t *testing.T) {
 		}
 	})
 
-	t.Run("a restart keeps identities, objects and modules", func(t *testing.T) {
-		s.t = t
+	step("a restart keeps identities, objects and modules", func(t *testing.T) {
 		identities := func() map[string]string {
 			var secrets corev1.SecretList
 			if err := s.client().List(t.Context(), &secrets, client.HasLabels{v1alpha1.LabelIdentity}); err != nil {
@@ -215,8 +213,7 @@ func TestTheLine(t *testing.T) {
 		}
 	})
 
-	t.Run("a bad commit changes nothing, says why, and the next good one heals it", func(t *testing.T) {
-		s.t = t
+	step("a bad commit changes nothing, says why, and the next good one heals it", func(t *testing.T) {
 		s.badCommits(t)
 	})
 }
