@@ -226,7 +226,9 @@ func (t *turn) collect(ctx context.Context) error {
 		return err
 	}
 	for i := range repositories.Items {
-		keepHistory(keep, repositories.Items[i].Status.History)
+		if repositories.Items[i].UID != t.repository.UID { // the cache may be behind this turn
+			keepHistory(keep, repositories.Items[i].Status.History)
+		}
 	}
 	keepHistory(keep, t.repository.Status.History)
 	var instances api.InstanceList
