@@ -12,10 +12,8 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo development
 GOLANGCI_LINT := $(CACHE)/bin/golangci-lint
 GOLANGCI_LINT_VERSION := v2.13.2
 
-# Debian packages that compile apps and fuzz the firmware, and a file of each that tells whether it is there.
-APP_TOOLS := clang-14=/usr/bin/clang-14 lld-14=/usr/bin/wasm-ld-14 wabt=/usr/bin/wat2wasm rustc=/usr/bin/rustc \
-	libstd-rust-dev-wasm32=/usr/lib/rustlib/wasm32-unknown-unknown \
-	libclang-rt-14-dev=/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a
+# Debian packages that compile apps and fuzz the firmware.
+APP_TOOLS := clang-14 lld-14 libclang-rt-14-dev wabt rustc libstd-rust-dev-wasm32
 
 .PHONY: help
 help: ## say what there is
@@ -68,8 +66,7 @@ generate: ## write generated files anew
 
 .PHONY: tools
 tools: ## install compilers where they are missing
-	@missing=""; for pair in $(APP_TOOLS); do test -e "$${pair##*=}" || missing="$$missing $${pair%%=*}"; done; \
-	if [ -n "$$missing" ]; then echo "installs$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+	@firmware/tools/install $(APP_TOOLS)
 
 .PHONY: bench
 bench: build ## print the product's figures: push to running, commit to applied
