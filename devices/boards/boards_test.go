@@ -71,9 +71,6 @@ func TestMemoryIsHandedOutInBlocks(t *testing.T) {
 // TestFirmwareAgrees compares the catalogue with the firmware's own headers.
 func TestFirmwareAgrees(t *testing.T) {
 	root := filepath.Join("..", "..", "firmware", "boards")
-	if _, err := os.Stat(root); err != nil {
-		t.Skip("no firmware beside this package")
-	}
 	for _, b := range boards.All() {
 		header, err := os.ReadFile(filepath.Join(root, b.Name, "board.h"))
 		if os.IsNotExist(err) && !b.Provides(boards.BackendQEMU) {
