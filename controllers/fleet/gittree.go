@@ -45,15 +45,6 @@ func NewGitTree(store storer.EncodedObjectStorer, tree plumbing.Hash) *GitTree {
 	return &GitTree{store: store, root: tree, dirs: map[string]gitDir{}}
 }
 
-// NewCommitTree returns the tree of a commit.
-func NewCommitTree(store storer.EncodedObjectStorer, commit plumbing.Hash) (*GitTree, error) {
-	c, err := object.GetCommit(store, commit)
-	if err != nil {
-		return nil, fmt.Errorf("read commit %s: %w", commit, err)
-	}
-	return NewGitTree(store, c.TreeHash), nil
-}
-
 // ReadDir implements Tree.
 func (t *GitTree) ReadDir(dir string) ([]Entry, error) {
 	t.mu.Lock()

@@ -7,15 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
-	"github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/spf13/cobra"
 
 	"wasmbed.dev/controllers/fleet"
+	"wasmbed.dev/controllers/fleet/checkout"
 	"wasmbed.dev/controllers/fleet/report"
 )
 
@@ -84,7 +80,7 @@ func validate(ctx context.Context, out io.Writer, path, revision, output string)
 	if err != nil {
 		return false, err
 	}
-	defer source.close()
+	defer func() { err = errors.Join(err, source.close()) }()
 	f, err := fleet.Judge(ctx, source.tree, fleet.Options{Root: source.root})
 	if err != nil {
 		return false, fmt.Errorf("judge %s: %w", path, err)
@@ -97,84 +93,32 @@ type fleetSource struct {
 	tree   fleet.Tree
 	root   string // of the fleet in the tree
 	commit string // empty for a working tree
-	close  func()
+	close  func() error
 }
 
 // openSource opens the working tree that a directory belongs to, or a commit of its repository.
 func openSource(path, revision string) (*fleetSource, error) {
-	dir, err := filepath.Abs(path)
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
+	c, err := checkout.Open(path)
+	if errors.Is(err, checkout.ErrNoRepository) && revision == "" {
+		tree, err := checkout.Directory(path)
+		if err != nil {
+			return nil, err
+		}
+		return &fleetSource{tree: tree, root: ".", close: tree.Close}, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	if info, err := os.Stat(dir); err != nil {
-		return nil, err
-	} else if !info.IsDir() {
-		return nil, fmt.Errorf("%s is a file: name the directory of the root kustomization", path)
-	}
-	repository, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
-	if errors.Is(err, git.ErrRepositoryNotExists) {
-		repository, err = git.PlainOpen(dir) // a bare one
-	}
-	switch {
-	case errors.Is(err, git.ErrRepositoryNotExists) && revision == "":
-		return openDirectory(dir, dir)
-	case err != nil:
-		return nil, fmt.Errorf("open the git repository of %s: %w", path, err)
-	}
-	top := dir
-	if worktree, err := repository.Worktree(); err == nil {
-		top = worktree.Filesystem.Root()
 	}
 	if revision == "" {
-		return openDirectory(top, dir)
+		tree, err := c.WorkingTree()
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		return &fleetSource{tree: tree, root: c.Root, close: func() error { return errors.Join(tree.Close(), c.Close()) }}, nil
 	}
-	return openRevision(repository, top, dir, revision)
-}
-
-func openDirectory(top, dir string) (*fleetSource, error) {
-	root, err := rootIn(top, dir)
+	commit, err := c.Commit(revision)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.Close())
 	}
-	tree, err := fleet.OpenDirTree(top)
-	if err != nil {
-		return nil, err
-	}
-	return &fleetSource{tree: tree, root: root, close: func() { tree.Close() }}, nil
-}
-
-func openRevision(repository *git.Repository, top, dir, revision string) (*fleetSource, error) {
-	root, err := rootIn(top, dir)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := repository.ResolveRevision(plumbing.Revision(revision))
-	if err != nil {
-		return nil, fmt.Errorf("find revision %q: %w", revision, err)
-	}
-	tree, err := fleet.NewCommitTree(repository.Storer, *hash)
-	if err != nil {
-		return nil, err
-	}
-	return &fleetSource{tree: tree, root: root, commit: hash.String(), close: func() {}}, nil
-}
-
-// rootIn is the path of dir in the tree that begins at top.
-func rootIn(top, dir string) (string, error) {
-	top, err := filepath.EvalSymlinks(top)
-	if err != nil {
-		return "", err
-	}
-	rel, err := filepath.Rel(top, dir)
-	if err != nil {
-		return "", err
-	}
-	rel = filepath.ToSlash(rel)
-	if rel == ".." || strings.HasPrefix(rel, "../") {
-		return "", fmt.Errorf("%s is not in the working tree %s", dir, top)
-	}
-	return rel, nil
+	return &fleetSource{tree: c.Tree(commit), root: c.Root, commit: commit.Hash.String(), close: c.Close}, nil
 }

@@ -74,7 +74,7 @@ func report(ctx context.Context, o Options) (r *plan.Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	base, head, err := s.sides(o.Base, o.Head)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func report(ctx context.Context, o Options) (r *plan.Report, err error) {
 	if err != nil {
 		return nil, err
 	}
-	in := plan.Input{Path: s.root, BaseRevision: base.revision, HeadRevision: head.revision, Message: head.message}
+	in := plan.Input{Path: s.Root, BaseRevision: base.revision, HeadRevision: head.revision, Message: head.message}
 	if in.Base, in.Head, err = s.judge(ctx, base, head); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func report(ctx context.Context, o Options) (r *plan.Report, err error) {
 }
 
 func (s *source) judge(ctx context.Context, base, head *side) (before, after *fleet.Fleet, err error) {
-	opts := fleet.Options{Root: s.root, Cache: fleet.NewCache()}
+	opts := fleet.Options{Root: s.Root, Cache: fleet.NewCache()}
 	before = &fleet.Fleet{}
 	there, err := s.hasFleet(base.tree)
 	if err != nil {
@@ -137,7 +137,7 @@ func (s *source) policies(base, head *side) (before, after *policy.Policy, note 
 }
 
 func (s *source) policy(of *side) (*policy.Policy, error) {
-	content, err := readPolicy(of.tree, s.root, policy.File, policy.MaxBytes)
+	content, err := readPolicy(of.tree, s.Root, policy.File, policy.MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", policy.File, err)
 	}

@@ -238,7 +238,7 @@ func TestWhatCannotBePlanned(t *testing.T) {
 		"no repository":      {review.Options{Dir: t.TempDir(), Format: "text"}, "not in a git repository"},
 		"no directory":       {review.Options{Dir: filepath.Join(r.dir, "nowhere"), Format: "text"}, "no such file"},
 		"no such base":       {review.Options{Dir: r.dir, Base: "nowhere", Format: "text"}, `find revision "nowhere"`},
-		"no such head":       {review.Options{Dir: r.dir, Head: "\x1b[31mnowhere", Format: "text"}, `find revision "?[31mnowhere"`},
+		"no such head":       {review.Options{Dir: r.dir, Head: "\x1b[31mnowhere", Format: "text"}, `find revision "\x1b[31mnowhere"`},
 		"no main branch":     {review.Options{Dir: r.dir, Format: "text"}, "name a revision with --base"},
 		"no such format":     {review.Options{Dir: r.dir, Format: "html"}, "use text, markdown or json"},
 		"an unknown history": {review.Options{Dir: shallow, Base: "HEAD~1", Format: "text"}, "find revision"},
