@@ -21,6 +21,7 @@ enum {
 	WASMBED_EVENT_TIMER = 0,
 	WASMBED_EVENT_GPIO = 1,
 	WASMBED_EVENT_SENSOR = 2,
+	WASMBED_EVENT_MESSAGE = 3,
 	WASMBED_LOG_DEBUG = 0,
 	WASMBED_LOG_INFO = 1,
 	WASMBED_LOG_WARNING = 2,
@@ -33,13 +34,17 @@ enum {
 	WASMBED_MAX_METRICS = 8,
 	WASMBED_MAX_METRIC_NAME = 32,
 	WASMBED_MAX_CONFIG_KEY = 63,
+	WASMBED_MAX_SUBSCRIPTIONS = 4,
+	WASMBED_MAX_TOPIC = 63,
+	WASMBED_MAX_CONTENT_TYPE = 31,
+	WASMBED_MAX_PAYLOAD = 512,
 };
 
 // Suspends the app. Returns 0, or -1 when the time is negative.
 WASMBED_IMPORT(ocre_sleep)
 int32_t ocre_sleep(int32_t milliseconds);
 
-// Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state.
+// Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state. Message: id is its number; port, state and extra point to topic, content type and payload, which has length bytes.
 WASMBED_IMPORT(ocre_get_event)
 int32_t ocre_get_event(int32_t *type, int32_t *id, int32_t *port, int32_t *state, int32_t *extra, int32_t *length);
 
@@ -122,6 +127,22 @@ int32_t ocre_gpio_get_by_name(const char *name);
 // Like ocre_gpio_pin_toggle.
 WASMBED_IMPORT(ocre_gpio_toggle_by_name)
 int32_t ocre_gpio_toggle_by_name(const char *name);
+
+// Lends the device memory of the app for messages that come: at any time the device writes there and nowhere else. Another call replaces the buffer, length 0 takes it back; messages in the former one are gone. Returns 0, or -1 for a bad pointer.
+WASMBED_IMPORT(wasmbed_message_buffer)
+int32_t wasmbed_message_buffer(char *buffer, int32_t buffer_length);
+
+// Asks for the messages whose topic begins with the text. Returns 0, also when the app has subscribed to it already, -1 for a bad pointer or an empty or overlong topic, -5 when the app has too many subscriptions or has lent no buffer.
+WASMBED_IMPORT(ocre_subscribe_message)
+int32_t ocre_subscribe_message(const char *topic);
+
+// Ends what ocre_subscribe_message began; what is queued still comes. Returns 0, -1 for a bad pointer, -3 when there is no such subscription.
+WASMBED_IMPORT(wasmbed_unsubscribe_message)
+int32_t wasmbed_unsubscribe_message(const char *topic);
+
+// Queues a message once for each app of the device with a matching subscription, the one that publishes too, and lets the others run. Returns 0, -1 for a bad pointer or what is empty or overlong, -3 when no app has subscribed, -4 when none of those that have had room.
+WASMBED_IMPORT(ocre_publish_message)
+int32_t ocre_publish_message(const char *topic, const char *content_type, const char *payload, int32_t payload_length);
 
 // Gets the sensors ready. Returns 0.
 WASMBED_IMPORT(ocre_sensors_init)

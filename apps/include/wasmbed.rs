@@ -13,6 +13,7 @@ pub const NO_MEMORY: i32 = -5;
 pub const EVENT_TIMER: i32 = 0;
 pub const EVENT_GPIO: i32 = 1;
 pub const EVENT_SENSOR: i32 = 2;
+pub const EVENT_MESSAGE: i32 = 3;
 pub const LOG_DEBUG: i32 = 0;
 pub const LOG_INFO: i32 = 1;
 pub const LOG_WARNING: i32 = 2;
@@ -25,12 +26,16 @@ pub const MAX_LOG_LINE: i32 = 160;
 pub const MAX_METRICS: i32 = 8;
 pub const MAX_METRIC_NAME: i32 = 32;
 pub const MAX_CONFIG_KEY: i32 = 63;
+pub const MAX_SUBSCRIPTIONS: i32 = 4;
+pub const MAX_TOPIC: i32 = 63;
+pub const MAX_CONTENT_TYPE: i32 = 31;
+pub const MAX_PAYLOAD: i32 = 512;
 
 #[link(wasm_import_module = "env")]
 extern "C" {
     /// Suspends the app. Returns 0, or -1 when the time is negative.
     pub fn ocre_sleep(milliseconds: i32) -> i32;
-    /// Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state.
+    /// Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state. Message: id is its number; port, state and extra point to topic, content type and payload, which has length bytes.
     pub fn ocre_get_event(kind: *mut i32, id: *mut i32, port: *mut i32, state: *mut i32, extra: *mut i32, length: *mut i32) -> i32;
     /// Names the export that is called for events of the type, instead of the one of the table of callbacks. Returns 0, -1 for a bad type or pointer, -3 when the app exports no such function of the callback's signature.
     pub fn ocre_register_dispatcher(kind: i32, name: *const u8) -> i32;
@@ -72,6 +77,14 @@ extern "C" {
     pub fn ocre_gpio_get_by_name(name: *const u8) -> i32;
     /// Like ocre_gpio_pin_toggle.
     pub fn ocre_gpio_toggle_by_name(name: *const u8) -> i32;
+    /// Lends the device memory of the app for messages that come: at any time the device writes there and nowhere else. Another call replaces the buffer, length 0 takes it back; messages in the former one are gone. Returns 0, or -1 for a bad pointer.
+    pub fn wasmbed_message_buffer(buffer: *mut u8, buffer_length: i32) -> i32;
+    /// Asks for the messages whose topic begins with the text. Returns 0, also when the app has subscribed to it already, -1 for a bad pointer or an empty or overlong topic, -5 when the app has too many subscriptions or has lent no buffer.
+    pub fn ocre_subscribe_message(topic: *const u8) -> i32;
+    /// Ends what ocre_subscribe_message began; what is queued still comes. Returns 0, -1 for a bad pointer, -3 when there is no such subscription.
+    pub fn wasmbed_unsubscribe_message(topic: *const u8) -> i32;
+    /// Queues a message once for each app of the device with a matching subscription, the one that publishes too, and lets the others run. Returns 0, -1 for a bad pointer or what is empty or overlong, -3 when no app has subscribed, -4 when none of those that have had room.
+    pub fn ocre_publish_message(topic: *const u8, content_type: *const u8, payload: *const u8, payload_length: i32) -> i32;
     /// Gets the sensors ready. Returns 0.
     pub fn ocre_sensors_init() -> i32;
     /// The number of sensors; their ids count from 0.

@@ -65,7 +65,7 @@ type Board struct {
 
 const kib = 1024
 
-var everything = []string{"gpio", "log", "sensor", "timer"}
+var everything = []string{"gpio", "log", "messaging", "sensor", "timer"}
 
 // mps2 is an Arm MPS2 board with the FPGA image that gives it the core.
 func mps2(image, core string, fpu bool) Board {

@@ -28,11 +28,12 @@ type Permission string
 
 // Permissions. The base functions need none.
 const (
-	PermissionNone   Permission = ""
-	PermissionGPIO   Permission = "gpio"
-	PermissionLog    Permission = "log"
-	PermissionSensor Permission = "sensor"
-	PermissionTimer  Permission = "timer"
+	PermissionNone      Permission = ""
+	PermissionGPIO      Permission = "gpio"
+	PermissionLog       Permission = "log"
+	PermissionMessaging Permission = "messaging"
+	PermissionSensor    Permission = "sensor"
+	PermissionTimer     Permission = "timer"
 )
 
 // Kind says what a parameter means beyond its value type.
@@ -99,9 +100,10 @@ const (
 
 // Types of events and of dispatchers, as in Ocre.
 const (
-	EventTimer  = 0
-	EventGPIO   = 1
-	EventSensor = 2
+	EventTimer   = 0
+	EventGPIO    = 1
+	EventSensor  = 2
+	EventMessage = 3
 )
 
 // Levels of wasmbed_log.
@@ -126,6 +128,10 @@ const (
 	MaxMetrics       = 8   // values
 	MaxMetricName    = 32  // bytes
 	MaxConfigKey     = 63  // bytes
+	MaxSubscriptions = 4   // topics
+	MaxTopic         = 63  // bytes
+	MaxContentType   = 31  // bytes
+	MaxPayload       = 512 // bytes of a message
 )
 
 // Callback is an export of the app that the device calls for events of one type.
@@ -167,7 +173,7 @@ func Callbacks() []Callback { return slices.Clone(callbacks) }
 
 // Permissions returns all permissions, ascending.
 func Permissions() []Permission {
-	return []Permission{PermissionGPIO, PermissionLog, PermissionSensor, PermissionTimer}
+	return []Permission{PermissionGPIO, PermissionLog, PermissionMessaging, PermissionSensor, PermissionTimer}
 }
 
 // Known tells whether p is a permission.

@@ -22,7 +22,7 @@ var groups = []struct {
 		{Name: "ocre_sleep", Params: []Param{i("milliseconds")}, Results: oneI32, Blocking: true,
 			Doc: "Suspends the app. Returns 0, or -1 when the time is negative."},
 		{Name: "ocre_get_event", Params: []Param{p("type", Int32), p("id", Int32), p("port", Int32), p("state", Int32), p("extra", Int32), p("length", Int32)}, Results: oneI32,
-			Doc: "Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state."},
+			Doc: "Takes the oldest event from the app's queue. Returns 0, -3 when there is none, -1 for a bad pointer. Timer: id is the timer. GPIO: id is the pin, with its port and state. Message: id is its number; port, state and extra point to topic, content type and payload, which has length bytes."},
 		{Name: "ocre_register_dispatcher", Params: []Param{i("type"), p("name", CString)}, Results: oneI32,
 			Doc: "Names the export that is called for events of the type, instead of the one of the table of callbacks. Returns 0, -1 for a bad type or pointer, -3 when the app exports no such function of the callback's signature."},
 		{Name: "wasmbed_config_get", Params: []Param{p("key", Bytes), i("key_length"), p("buffer", Buffer), i("buffer_length")}, Results: oneI32,
@@ -69,6 +69,16 @@ var groups = []struct {
 		{Name: "ocre_gpio_toggle_by_name", Params: []Param{p("name", CString)}, Results: oneI32,
 			Doc: "Like ocre_gpio_pin_toggle."},
 	}},
+	{PermissionMessaging, []Function{
+		{Name: "wasmbed_message_buffer", Params: []Param{p("buffer", Buffer), i("buffer_length")}, Results: oneI32,
+			Doc: "Lends the device memory of the app for messages that come: at any time the device writes there and nowhere else. Another call replaces the buffer, length 0 takes it back; messages in the former one are gone. Returns 0, or -1 for a bad pointer."},
+		{Name: "ocre_subscribe_message", Params: []Param{p("topic", CString)}, Results: oneI32,
+			Doc: "Asks for the messages whose topic begins with the text. Returns 0, also when the app has subscribed to it already, -1 for a bad pointer or an empty or overlong topic, -5 when the app has too many subscriptions or has lent no buffer."},
+		{Name: "wasmbed_unsubscribe_message", Params: []Param{p("topic", CString)}, Results: oneI32,
+			Doc: "Ends what ocre_subscribe_message began; what is queued still comes. Returns 0, -1 for a bad pointer, -3 when there is no such subscription."},
+		{Name: "ocre_publish_message", Params: []Param{p("topic", CString), p("content_type", CString), p("payload", Bytes), i("payload_length")}, Results: oneI32, Blocking: true,
+			Doc: "Queues a message once for each app of the device with a matching subscription, the one that publishes too, and lets the others run. Returns 0, -1 for a bad pointer or what is empty or overlong, -3 when no app has subscribed, -4 when none of those that have had room."},
+	}},
 	{PermissionSensor, []Function{
 		{Name: "ocre_sensors_init", Results: oneI32, Doc: "Gets the sensors ready. Returns 0."},
 		{Name: "ocre_sensors_discover", Results: oneI32, Doc: "The number of sensors; their ids count from 0."},
@@ -90,6 +100,8 @@ var callbacks = []Callback{
 		Doc: "A timer fired."},
 	{Name: "gpio_callback", Event: EventGPIO, Params: []Param{i("pin"), i("state"), i("port")},
 		Doc: "A watched input changed."},
+	{Name: "message_callback", Event: EventMessage, Params: []Param{i("id"), p("topic", CString), p("content_type", CString), p("payload", Bytes), i("payload_length")},
+		Doc: "A message came. What is pointed to stays until the callback returns."},
 }
 
 type index struct {

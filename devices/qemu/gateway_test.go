@@ -13,6 +13,8 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -320,6 +322,7 @@ func (g *testGateway) want(apps ...protocol.App) {
 	g.t.Helper()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	slices.SortFunc(apps, func(a, b protocol.App) int { return strings.Compare(a.Name, b.Name) })
 	d := &protocol.Desired{Generation: 1, Apps: protocol.AppSet{List: apps}}
 	if g.desired != nil {
 		d.Generation = g.desired.Generation + 1

@@ -57,6 +57,12 @@ var hostFunctions = map[string]hostFunc{
 	"ocre_gpio_get_by_name":         onNamedPin(getPin),
 	"ocre_gpio_toggle_by_name":      onNamedPin(togglePin),
 
+	// No app of a simulated device gets messages yet.
+	"wasmbed_message_buffer":      func(*instance, []uint64) uint64 { return code(hostapi.CodeNoMemory) },
+	"ocre_subscribe_message":      func(*instance, []uint64) uint64 { return code(hostapi.CodeNoMemory) },
+	"wasmbed_unsubscribe_message": func(*instance, []uint64) uint64 { return code(hostapi.CodeNotFound) },
+	"ocre_publish_message":        func(*instance, []uint64) uint64 { return code(hostapi.CodeNotFound) },
+
 	"ocre_sensors_init":              func(*instance, []uint64) uint64 { return code(hostapi.CodeOK) },
 	"ocre_sensors_discover":          func(*instance, []uint64) uint64 { return api.EncodeI32(sensors) },
 	"ocre_sensors_get_handle":        onSensor(func(_ *instance, a []uint64) uint64 { return a[0] }),

@@ -44,6 +44,14 @@ static const char *text_at(const struct runner *r, uint32_t address, uint32_t ca
 	return text;
 }
 
+// Suspends the app until r->wake_us; its call returns the result then.
+static result wait(struct runner *r, int32_t with)
+{
+	r->sleeping = true;
+	r->wake_result = with;
+	return WASM_HOST_WAIT;
+}
+
 // ---------------------------------------------------------------- base
 
 static result do_ocre_sleep(struct runner *r, uint32_t *slots)
@@ -53,8 +61,7 @@ static result do_ocre_sleep(struct runner *r, uint32_t *slots)
 		return give(slots, HOSTAPI_INVALID);
 	}
 	r->wake_us = port_now_us() + (uint64_t)ms * 1000;
-	r->sleeping = true;
-	return WASM_HOST_WAIT;
+	return wait(r, HOSTAPI_OK);
 }
 
 static result do_ocre_get_event(struct runner *r, uint32_t *slots)
@@ -66,12 +73,11 @@ static result do_ocre_get_event(struct runner *r, uint32_t *slots)
 			return give(slots, HOSTAPI_INVALID);
 		}
 	}
-	if (r->event_tail == r->event_head) {
+	struct runner_event e;
+	if (!runner_next_event(r, &e)) {
 		return give(slots, HOSTAPI_NOT_FOUND);
 	}
-	struct runner_event e = r->events[r->event_tail % HOSTAPI_MAX_EVENTS];
-	int32_t values[6] = {e.type, e.id, e.port, e.state, 0, 0};
-	r->event_tail++;
+	int32_t values[6] = {e.type, e.id, e.port, e.state, e.extra, e.length};
 	for (int k = 0; k < 6; k++) {
 		if (to[k] != NULL) {
 			memcpy(to[k], &values[k], 4);
@@ -360,6 +366,69 @@ static result do_ocre_gpio_toggle_by_name(struct runner *r, uint32_t *slots)
 	uint32_t port, pin;
 	int rc = named(r, slots[0], &port, &pin);
 	return pin_result(slots, rc < 0 ? rc : toggle(port, pin));
+}
+
+// ---------------------------------------------------------------- messages
+
+static result do_wasmbed_message_buffer(struct runner *r, uint32_t *slots)
+{
+	if (slots[1] != 0 && memory_at(r, slots[0], slots[1]) == NULL) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	inbox_lend(r, slots[0], slots[1]);
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_ocre_subscribe_message(struct runner *r, uint32_t *slots)
+{
+	uint32_t len;
+	const char *text = text_at(r, slots[0], HOSTAPI_MAX_TOPIC + 1, &len);
+	if (text == NULL || len == 0) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	if (runner_topic(r, text, len) != NULL) {
+		return give(slots, HOSTAPI_OK);
+	}
+	struct runner_topic *free = runner_topic(r, "", 0);
+	if (free == NULL || r->inbox.size == 0) {
+		return give(slots, HOSTAPI_NO_MEMORY);
+	}
+	free->len = (uint8_t)len;
+	memcpy(free->text, text, len);
+	return give(slots, HOSTAPI_OK);
+}
+
+static result do_wasmbed_unsubscribe_message(struct runner *r, uint32_t *slots)
+{
+	uint32_t len;
+	const char *text = text_at(r, slots[0], HOSTAPI_MAX_TOPIC + 1, &len);
+	if (text == NULL) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	struct runner_topic *t = len == 0 ? NULL : runner_topic(r, text, len);
+	if (t == NULL) {
+		return give(slots, HOSTAPI_NOT_FOUND);
+	}
+	t->len = 0;
+	return give(slots, HOSTAPI_OK);
+}
+
+// The app goes on after the others had their turn: nobody is flooded who keeps up, and
+// copying costs the app that publishes its time.
+static result do_ocre_publish_message(struct runner *r, uint32_t *slots)
+{
+	static uint32_t published;
+	struct message m = {.payload_len = slots[3]};
+	m.topic = text_at(r, slots[0], HOSTAPI_MAX_TOPIC + 1, &m.topic_len);
+	m.content_type = text_at(r, slots[1], HOSTAPI_MAX_CONTENT_TYPE + 1, &m.content_type_len);
+	m.payload = memory_at(r, slots[2], slots[3]);
+	if (m.topic == NULL || m.topic_len == 0 || m.content_type == NULL || m.content_type_len == 0 || m.payload == NULL ||
+	    m.payload_len > HOSTAPI_MAX_PAYLOAD) {
+		return give(slots, HOSTAPI_INVALID);
+	}
+	m.id = ++published & INT32_MAX;
+	r->wake_us = port_now_us();
+	return wait(r, runner_publish(&m));
 }
 
 // ---------------------------------------------------------------- sensors

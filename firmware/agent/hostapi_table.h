@@ -13,14 +13,16 @@ enum hostapi_permission {
 	HOSTAPI_PERMISSION_NONE = 0,
 	HOSTAPI_PERMISSION_GPIO = 1,
 	HOSTAPI_PERMISSION_LOG = 2,
-	HOSTAPI_PERMISSION_SENSOR = 4,
-	HOSTAPI_PERMISSION_TIMER = 8,
+	HOSTAPI_PERMISSION_MESSAGING = 4,
+	HOSTAPI_PERMISSION_SENSOR = 8,
+	HOSTAPI_PERMISSION_TIMER = 16,
 };
 
 // HOSTAPI_PERMISSIONS(X) calls X(name, bit) for each permission, ascending by name.
 #define HOSTAPI_PERMISSIONS(X) \
 	X("gpio", HOSTAPI_PERMISSION_GPIO) \
 	X("log", HOSTAPI_PERMISSION_LOG) \
+	X("messaging", HOSTAPI_PERMISSION_MESSAGING) \
 	X("sensor", HOSTAPI_PERMISSION_SENSOR) \
 	X("timer", HOSTAPI_PERMISSION_TIMER)
 
@@ -36,6 +38,7 @@ enum hostapi_code {
 #define HOSTAPI_EVENT_TIMER 0
 #define HOSTAPI_EVENT_GPIO 1
 #define HOSTAPI_EVENT_SENSOR 2
+#define HOSTAPI_EVENT_MESSAGE 3
 #define HOSTAPI_LOG_DEBUG 0
 #define HOSTAPI_LOG_INFO 1
 #define HOSTAPI_LOG_WARNING 2
@@ -48,6 +51,10 @@ enum hostapi_code {
 #define HOSTAPI_MAX_METRICS 8
 #define HOSTAPI_MAX_METRIC_NAME 32
 #define HOSTAPI_MAX_CONFIG_KEY 63
+#define HOSTAPI_MAX_SUBSCRIPTIONS 4
+#define HOSTAPI_MAX_TOPIC 63
+#define HOSTAPI_MAX_CONTENT_TYPE 31
+#define HOSTAPI_MAX_PAYLOAD 512
 
 #define HOSTAPI_ENTRY_INITIALIZE "_initialize"
 #define HOSTAPI_ENTRY_RUN "run"
@@ -55,7 +62,8 @@ enum hostapi_code {
 // HOSTAPI_CALLBACKS(X) calls X(name, event, signature) for each export that the device calls.
 #define HOSTAPI_CALLBACKS(X) \
 	X("timer_callback", 0, "i:") \
-	X("gpio_callback", 1, "iii:")
+	X("gpio_callback", 1, "iii:") \
+	X("message_callback", 3, "iiiii:")
 
 #define HOSTAPI_TABLE(X) \
 	X(ocre_sleep, "i:i", HOSTAPI_PERMISSION_NONE, 1) \
@@ -80,6 +88,10 @@ enum hostapi_code {
 	X(ocre_gpio_set_by_name, "ii:i", HOSTAPI_PERMISSION_GPIO, 0) \
 	X(ocre_gpio_get_by_name, "i:i", HOSTAPI_PERMISSION_GPIO, 0) \
 	X(ocre_gpio_toggle_by_name, "i:i", HOSTAPI_PERMISSION_GPIO, 0) \
+	X(wasmbed_message_buffer, "ii:i", HOSTAPI_PERMISSION_MESSAGING, 0) \
+	X(ocre_subscribe_message, "i:i", HOSTAPI_PERMISSION_MESSAGING, 0) \
+	X(wasmbed_unsubscribe_message, "i:i", HOSTAPI_PERMISSION_MESSAGING, 0) \
+	X(ocre_publish_message, "iiii:i", HOSTAPI_PERMISSION_MESSAGING, 1) \
 	X(ocre_sensors_init, ":i", HOSTAPI_PERMISSION_SENSOR, 0) \
 	X(ocre_sensors_discover, ":i", HOSTAPI_PERMISSION_SENSOR, 0) \
 	X(ocre_sensors_get_handle, "i:i", HOSTAPI_PERMISSION_SENSOR, 0) \

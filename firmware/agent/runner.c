@@ -257,13 +257,26 @@ void runner_stop(struct runner *r)
 
 // ---------------------------------------------------------------- events
 
-static void push(struct runner *r, struct runner_event e)
+void runner_push(struct runner *r, struct runner_event e)
 {
 	if (r->event_head - r->event_tail == HOSTAPI_MAX_EVENTS) {
 		r->event_tail++;
 	}
 	r->events[r->event_head % HOSTAPI_MAX_EVENTS] = e;
 	r->event_head++;
+}
+
+bool runner_next_event(struct runner *r, struct runner_event *e)
+{
+	while (r->event_tail != r->event_head) {
+		*e = r->events[r->event_tail++ % HOSTAPI_MAX_EVENTS];
+		inbox_hold(r, e);
+		if (e->type >= 0) {
+			return true;
+		}
+	}
+	r->inbox.held = false;
+	return false;
 }
 
 static void fire_timers(struct runner *r, uint64_t now)
@@ -273,7 +286,7 @@ static void fire_timers(struct runner *r, uint64_t now)
 		if (t->due_us == 0 || t->due_us > now) {
 			continue;
 		}
-		push(r, (struct runner_event){.type = HOSTAPI_EVENT_TIMER, .id = i + 1});
+		runner_push(r, (struct runner_event){.type = HOSTAPI_EVENT_TIMER, .id = i + 1});
 		if (t->period_us == 0) {
 			t->due_us = 0;
 		} else {
@@ -290,7 +303,7 @@ static void look_at_pins(struct runner *r)
 		int level = w->used ? port_gpio_get(w->port, w->pin) : -1;
 		if (level >= 0 && level != w->level) {
 			w->level = (uint8_t)level;
-			push(r, (struct runner_event){HOSTAPI_EVENT_GPIO, w->pin, w->port, level});
+			runner_push(r, (struct runner_event){.type = HOSTAPI_EVENT_GPIO, .id = w->pin, .port = w->port, .state = level});
 		}
 	}
 }
@@ -299,6 +312,16 @@ static bool watches(const struct runner *r)
 {
 	for (int i = 0; i < HOSTAPI_MAX_GPIO_CALLBACKS; i++) {
 		if (r->watches[i].used) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool subscribed(const struct runner *r)
+{
+	for (int i = 0; i < HOSTAPI_MAX_SUBSCRIPTIONS; i++) {
+		if (r->topics[i].len != 0) {
 			return true;
 		}
 	}
@@ -322,15 +345,14 @@ static uint64_t next_timer(const struct runner *r)
 struct entry {
 	struct wasm_instance *instance;
 	int32_t function; // negative: a wake-up
-	uint32_t arguments[3];
+	uint32_t arguments[5]; // of a wake-up: the results
 	int rc;
 };
 
 static void enter(void *arg)
 {
 	struct entry *e = arg;
-	static const uint32_t done[2] = {HOSTAPI_OK, 0};
-	e->rc = e->function < 0 ? wasm_wake(e->instance, done) : wasm_call(e->instance, (uint32_t)e->function, e->arguments);
+	e->rc = e->function < 0 ? wasm_wake(e->instance, e->arguments) : wasm_call(e->instance, (uint32_t)e->function, e->arguments);
 }
 
 static bool entered(const struct runner *r, struct entry *e)
@@ -342,17 +364,58 @@ static bool entered(const struct runner *r, struct entry *e)
 // Begins the callback of the oldest event; events without one are dropped.
 static bool begin_callback(struct runner *r)
 {
-	while (r->event_tail != r->event_head) {
-		struct runner_event e = r->events[r->event_tail % HOSTAPI_MAX_EVENTS];
+	struct runner_event e;
+	while (runner_next_event(r, &e)) {
 		int32_t f = r->dispatchers[e.type];
 		struct entry call = {.function = f, .arguments = {(uint32_t)e.id, (uint32_t)e.state, (uint32_t)e.port}};
-		r->event_tail++;
+		if (e.type == HOSTAPI_EVENT_MESSAGE) {
+			call = (struct entry){.function = f, .arguments = {(uint32_t)e.id, (uint32_t)e.port, (uint32_t)e.state, (uint32_t)e.extra, (uint32_t)e.length}};
+		}
 		if (f >= 0 && entered(r, &call)) {
 			r->state = RUNNER_IN_CALLBACK;
 			return true;
 		}
 	}
 	return false;
+}
+
+// ---------------------------------------------------------------- messages
+
+struct runner_topic *runner_topic(struct runner *r, const char *text, uint32_t len)
+{
+	for (int i = 0; i < HOSTAPI_MAX_SUBSCRIPTIONS; i++) {
+		if (r->topics[i].len == len && memcmp(r->topics[i].text, text, len) == 0) {
+			return &r->topics[i];
+		}
+	}
+	return NULL;
+}
+
+static bool wants(const struct runner *r, const struct message *m)
+{
+	for (int i = 0; i < HOSTAPI_MAX_SUBSCRIPTIONS; i++) {
+		const struct runner_topic *t = &r->topics[i];
+		if (t->len != 0 && t->len <= m->topic_len && memcmp(t->text, m->topic, t->len) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+int32_t runner_publish(const struct message *m)
+{
+	int32_t result = HOSTAPI_NOT_FOUND;
+	for (unsigned i = 0; i < RUNNERS; i++) {
+		if (!runners[i].used || !wants(&runners[i], m)) {
+			continue;
+		}
+		if (inbox_put(&runners[i], m)) {
+			result = HOSTAPI_OK;
+		} else if (result != HOSTAPI_OK) {
+			result = HOSTAPI_BUSY;
+		}
+	}
+	return result;
 }
 
 // ---------------------------------------------------------------- running
@@ -446,7 +509,7 @@ static enum runner_result next_call(struct runner *r, uint64_t *wake)
 		return RUNNER_ALIVE;
 	}
 	*wake = next_timer(r);
-	return *wake != UINT64_MAX || watches(r) ? RUNNER_ALIVE : RUNNER_COMPLETED;
+	return *wake != UINT64_MAX || watches(r) || subscribed(r) ? RUNNER_ALIVE : RUNNER_COMPLETED;
 }
 
 static enum runner_result run(struct runner *r, uint64_t now, uint64_t *wake)
@@ -490,7 +553,7 @@ enum runner_result runner_poll(struct runner *r, uint64_t *wake)
 		*wake = r->wake_us;
 	} else {
 		if (r->sleeping) {
-			struct entry wake_up = {.function = -1};
+			struct entry wake_up = {.function = -1, .arguments = {(uint32_t)r->wake_result}};
 			r->sleeping = false;
 			entered(r, &wake_up);
 		}

@@ -11,6 +11,7 @@
 
 #include "cbor.h"
 #include "hostapi_table.h"
+#include "inbox.h"
 #include "proto.h"
 #include "wasm.h"
 
@@ -28,8 +29,10 @@ struct runner_timer {
 	bool exists;
 };
 
+// What ocre_get_event gives; a negative type is no event any more.
 struct runner_event {
-	int32_t type, id, port, state;
+	int32_t type, id, port, state, extra, length;
+	uint32_t room; // of a message, in the inbox
 };
 
 struct runner_watch {
@@ -42,7 +45,12 @@ struct runner_metric {
 	int32_t value;
 };
 
-enum { RUNNER_EVENT_TYPES = 3, RUNNER_MESSAGE = 80 };
+struct runner_topic {
+	uint8_t len; // 0: unused
+	char text[HOSTAPI_MAX_TOPIC];
+};
+
+enum { RUNNER_EVENT_TYPES = 4, RUNNER_MESSAGE = 80 };
 
 struct runner {
 	bool used;
@@ -55,6 +63,7 @@ struct runner {
 	bool sleeping, sensor_open, result_checked;
 	int32_t run_function;
 	uint64_t wake_us;
+	int32_t wake_result; // of the host function that waits
 	struct proto_span config;
 	uint64_t fuel_rate;        // units a second, 0: what is left over
 	uint64_t fuel_us;          // when fuel was last given
@@ -63,6 +72,8 @@ struct runner {
 	struct runner_timer timers[HOSTAPI_MAX_TIMERS];
 	struct runner_event events[HOSTAPI_MAX_EVENTS];
 	uint32_t event_head, event_tail; // free running
+	struct runner_topic topics[HOSTAPI_MAX_SUBSCRIPTIONS];
+	struct inbox inbox;
 	struct runner_watch watches[HOSTAPI_MAX_GPIO_CALLBACKS];
 	struct runner_metric metrics[HOSTAPI_MAX_METRICS]; // in the order of map keys
 	uint32_t metric_count;
@@ -81,6 +92,20 @@ enum proto_reason runner_start(struct runner *r, const char *name, const struct 
 
 // Runs one slice at most.
 enum runner_result runner_poll(struct runner *r, uint64_t *wake);
+
+// Queues an event; the oldest one gives way when there are too many.
+void runner_push(struct runner *r, struct runner_event e);
+
+// Takes the oldest event; false when there is none. The app is done with the one before.
+bool runner_next_event(struct runner *r, struct runner_event *e);
+
+// Gives the message to all apps that have subscribed to its topic: HOSTAPI_OK when one or
+// more have it now, HOSTAPI_NOT_FOUND when nobody has subscribed, HOSTAPI_BUSY when none
+// of those had room.
+int32_t runner_publish(const struct message *m);
+
+// The app's subscription to exactly this topic; NULL when it has none.
+struct runner_topic *runner_topic(struct runner *r, const char *text, uint32_t len);
 
 // Ends the app; its memory is free.
 void runner_stop(struct runner *r);

@@ -63,11 +63,13 @@ var numbers = []struct {
 	value int
 }{
 	{"EVENT_TIMER", hostapi.EventTimer}, {"EVENT_GPIO", hostapi.EventGPIO}, {"EVENT_SENSOR", hostapi.EventSensor},
+	{"EVENT_MESSAGE", hostapi.EventMessage},
 	{"LOG_DEBUG", hostapi.LogDebug}, {"LOG_INFO", hostapi.LogInfo}, {"LOG_WARNING", hostapi.LogWarning}, {"LOG_ERROR", hostapi.LogError},
 	{"CHANNEL_TEMPERATURE", hostapi.ChannelTemperature},
 	{"MAX_TIMERS", hostapi.MaxTimers}, {"MAX_EVENTS", hostapi.MaxEvents}, {"MAX_GPIO_CALLBACKS", hostapi.MaxGPIOCallbacks},
 	{"MAX_LOG_LINE", hostapi.MaxLogLine}, {"MAX_METRICS", hostapi.MaxMetrics}, {"MAX_METRIC_NAME", hostapi.MaxMetricName},
-	{"MAX_CONFIG_KEY", hostapi.MaxConfigKey},
+	{"MAX_CONFIG_KEY", hostapi.MaxConfigKey}, {"MAX_SUBSCRIPTIONS", hostapi.MaxSubscriptions}, {"MAX_TOPIC", hostapi.MaxTopic},
+	{"MAX_CONTENT_TYPE", hostapi.MaxContentType}, {"MAX_PAYLOAD", hostapi.MaxPayload},
 }
 
 // firmwareTable is the C side of the table, as an X-macro: the including file says what a row becomes.
@@ -232,7 +234,10 @@ func reference() string {
 	t.line("| watched inputs | %d |", hostapi.MaxGPIOCallbacks)
 	t.line("| a line of the log | %d bytes; longer ones are cut |", hostapi.MaxLogLine)
 	t.line("| published values | %d, with names of up to %d bytes |", hostapi.MaxMetrics, hostapi.MaxMetricName)
-	t.line("| a key of the config | %d bytes |\n", hostapi.MaxConfigKey)
+	t.line("| a key of the config | %d bytes |", hostapi.MaxConfigKey)
+	t.line("| subscriptions | %d, to topics of up to %d bytes |", hostapi.MaxSubscriptions, hostapi.MaxTopic)
+	t.line("| a message | %d bytes of payload, %d of topic, %d of content type |", hostapi.MaxPayload, hostapi.MaxTopic, hostapi.MaxContentType)
+	t.line("| messages that wait | what its own buffer holds; the oldest is dropped |\n")
 	t.line("## Callbacks\n")
 	t.line("| export | event | parameters | |\n|---|---|---|---|")
 	for _, c := range hostapi.Callbacks() {
@@ -284,13 +289,28 @@ for. ` + "`apps/include`" + ` has declarations for C and Rust.
 
 1. The device calls ` + "`_initialize`" + ` if the module exports it, then ` + "`run`" + `, which every module exports as ` + "`() -> ()`" + ` or
    ` + "`() -> i32`" + `.
-2. When ` + "`run`" + ` returns and a timer runs or an input is watched, the app stays alive, and the device calls the app's
-   callbacks, one at a time, as events come. An app may also stay in ` + "`run`" + ` for good and ask with ` + "`ocre_get_event`" + `,
-   sleeping in between.
+2. When ` + "`run`" + ` returns and a timer runs, an input is watched or a topic is subscribed to, the app stays alive, and the
+   device calls the app's callbacks, one at a time, as events come. An app may also stay in ` + "`run`" + ` for good and ask with
+   ` + "`ocre_get_event`" + `, sleeping in between.
 3. When nothing can call the app any more it has completed. A result of ` + "`run`" + ` other than 0 means that it failed, as
    does a trap. The restart policy of the Application decides what happens then.
 
 Functions that block suspend only the app that calls. Text is UTF-8. A star marks a pointer into the app's memory.
+
+## Messages among the apps of a device
+
+An app needs no allocator to receive: it lends the device a buffer of its own, a static one will do, and the device queues
+messages there. So memory of the app bounds what it can be behind, and a flood for one app takes nothing from others.
+
+In the buffer a message takes its payload, and its topic and content type with a zero byte each; both parts are rounded up
+to 4 bytes. Payloads begin at multiples of 4 from the buffer's start. When there is no room the messages that have waited
+longest are dropped, and the device's log says so. A message stays where it is until the callback returns, or until the
+next ` + "`ocre_get_event`" + `; then its room is used again.
+
+    static char inbox[512];
+
+    wasmbed_message_buffer(inbox, sizeof inbox);
+    ocre_subscribe_message("hall/"); // hall/temperature and all others that begin so
 
 Codes: 0 done, -1 invalid argument, -2 timeout, -3 not found, -4 busy or there already, -5 no memory.
 
