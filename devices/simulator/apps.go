@@ -3,6 +3,7 @@
 package simulator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"wasmbed.dev/devices/boards"
+	"wasmbed.dev/devices/wasmcheck"
 	"wasmbed.dev/gateway/protocol"
 )
 
@@ -89,12 +91,6 @@ func limitsOf(v protocol.App) (memory, stack uint32) {
 	return memory, stack
 }
 
-// footprint is what a version takes of the board's memory for apps.
-func footprint(b boards.Board, v protocol.App) int64 {
-	memory, stack := limitsOf(v)
-	return b.Blocks(int64(memory) + int64(stack))
-}
-
 // sorted returns the apps by name.
 func (d *Device) sorted() []*app {
 	return slices.SortedFunc(maps.Values(d.apps), func(a, b *app) int { return strings.Compare(a.want.Name, b.want.Name) })
@@ -123,17 +119,19 @@ func (d *Device) apply(generation uint64, digest protocol.Digest, list []protoco
 	for _, want := range list {
 		wanted[want.Name] = true
 	}
+	room := false
 	for name, a := range d.apps {
 		if !wanted[name] {
 			d.end(a)
 			stopTimers(&a.refetch)
 			delete(d.apps, name)
 			d.mark(soon)
+			room = true
 		}
 	}
 	refused := admit(d.cfg.Board, list)
 	for _, want := range list {
-		d.want(want, refused[want.Name], received)
+		d.want(want, refused[want.Name], received, room)
 	}
 	d.tidy()
 	d.save()
@@ -141,15 +139,16 @@ func (d *Device) apply(generation uint64, digest protocol.Digest, list []protoco
 	d.mark(later)
 }
 
-// want updates one app.
-func (d *Device) want(want protocol.App, refused *refusal, received time.Time) {
+// want updates one app. With room, another app has gone.
+func (d *Device) want(want protocol.App, refused *refusal, received time.Time, room bool) {
 	a := d.apps[want.Name]
 	if a == nil {
 		a = &app{}
 		d.apps[want.Name] = a
 	} else {
 		newNumber := a.want.Spec != want.Spec
-		tryAgain := newNumber && (a.rolledBack || a.phase == protocol.PhaseRejected)
+		tryAgain := newNumber && (a.rolledBack || a.phase == protocol.PhaseRejected) ||
+			room && a.phase == protocol.PhaseRejected && (a.reason == protocol.ReasonNoMemory || a.reason == protocol.ReasonNoStorage)
 		if sameVersion(a.want, want) && !tryAgain {
 			a.want = want
 			if newNumber {
@@ -182,14 +181,14 @@ func (a *app) keepFormer() {
 	}
 }
 
-// admit judges a list by what the board can hold; in the order of the list, the first ones win.
+// admit judges a list by what the board can store and how many apps it runs; in the order of the list, the first ones
+// win. Whether there is memory shows when an app starts.
 func admit(b boards.Board, list []protocol.App) map[string]*refusal {
 	refused := map[string]*refusal{}
-	var taken []int64
+	count := 0
 	stored := map[protocol.Digest]bool{}
 	storage := b.ModuleStorageBytes
 	for _, want := range list {
-		memory, stack := limitsOf(want)
 		size := int64(want.Artifact.Size)
 		if stored[want.Artifact.Digest] {
 			size = 0
@@ -206,12 +205,10 @@ func admit(b boards.Board, list []protocol.App) map[string]*refusal {
 			no(protocol.ReasonNoStorage, "a module of %d bytes; this board takes %d", want.Artifact.Size, b.MaxModuleBytes)
 		case size > storage:
 			no(protocol.ReasonNoStorage, "a module of %d bytes; %d are left for modules", want.Artifact.Size, storage)
-		case len(taken) >= b.MaxApps:
+		case count >= b.MaxApps:
 			no(protocol.ReasonNoMemory, "this board runs at most %d apps", b.MaxApps)
-		case footprint(b, want) > b.MemoryForApps(taken...):
-			no(protocol.ReasonNoMemory, "%d bytes of memory and %d of stack; %d are left for apps", memory, stack, b.MemoryForApps(taken...))
 		default:
-			taken = append(taken, footprint(b, want))
+			count++
 			stored[want.Artifact.Digest] = true
 			storage -= size
 		}
@@ -304,8 +301,14 @@ func (d *Device) end(a *app) {
 	if a.inst != nil {
 		a.inst.halt()
 		a.ended = a.inst.done
-		a.inst = nil
+		d.drop(a)
 	}
+}
+
+// drop forgets an instance that will not run any more.
+func (d *Device) drop(a *app) {
+	d.arena.set(a.inst.memory, false)
+	a.inst = nil
 }
 
 func stopTimers(timers ...**time.Timer) {
@@ -317,31 +320,47 @@ func stopTimers(timers ...**time.Timer) {
 	}
 }
 
-// start makes an instance and runs it; it holds no lock while it compiles, and returns when the app is idle or ended.
+// start makes an instance and runs it; it holds no lock while the module is loaded.
 func (d *Device) start(a *app, launch uint64, version protocol.App) {
 	if d.cfg.NoModules {
 		d.pretend(a, launch)
 		return
 	}
-	inst, err := d.prepare(a, launch, version)
-	d.mu.Lock()
-	if a.launch != launch || d.ctx == nil {
-		d.mu.Unlock()
-		if inst != nil {
-			inst.stop()
-			inst.end(outcome{})
-		}
-		return
-	}
+	module, err := d.cfg.Engine.load(context.Background(), version.Artifact.Digest, func() ([]byte, error) { return d.store.readModule(version.Artifact.Digest) })
 	if err != nil {
-		defer d.mu.Unlock()
-		d.failed(a, err)
+		d.unless(a, launch, func() { d.failed(a, err) })
 		return
 	}
-	a.inst = inst
-	d.begun(a)
-	d.mu.Unlock()
-	inst.start()
+	release := func() { d.cfg.Engine.unload(version.Artifact.Digest) }
+	inst, err := d.prepare(a, launch, version, module)
+	if err != nil {
+		release()
+		d.unless(a, launch, func() { d.failed(a, err) })
+		return
+	}
+	inst.release = release
+	started := false
+	d.unless(a, launch, func() {
+		a.inst, started = inst, true
+		d.begun(a)
+		inst.begin()
+	})
+	if !started {
+		d.mu.Lock()
+		d.arena.set(inst.memory, false)
+		d.mu.Unlock()
+		inst.wasm.Close()
+		release()
+	}
+}
+
+// unless does f with mu held, unless the launch is void or the device is off.
+func (d *Device) unless(a *app, launch uint64, f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a.launch == launch && d.ctx != nil {
+		f()
+	}
 }
 
 // begun notes the time to the first instruction.
@@ -354,50 +373,53 @@ func (d *Device) begun(a *app) {
 
 // pretend is a start without a module.
 func (d *Device) pretend(a *app, launch uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if a.launch != launch || d.ctx == nil {
-		return
-	}
-	d.begun(a)
-	a.confirmed, a.former = true, nil
-	d.setPhase(a, protocol.PhaseRunning, protocol.ReasonNone, "")
-	d.tidy()
-	d.save()
+	d.unless(a, launch, func() {
+		d.begun(a)
+		a.confirmed, a.former = true, nil
+		d.setPhase(a, protocol.PhaseRunning, protocol.ReasonNone, "")
+		d.tidy()
+		d.save()
+	})
 }
 
-// prepare loads, judges and instantiates a version.
-func (d *Device) prepare(a *app, launch uint64, version protocol.App) (*instance, error) {
+// prepare finds memory for a version and instantiates it: what the firmware does, in its order.
+func (d *Device) prepare(a *app, launch uint64, version protocol.App, module *wasmcheck.Program) (_ *instance, err error) {
+	ctx := context.Background()
+	functions, err := d.cfg.Engine.offered(d.cfg.Board, version.Permissions)
+	if err != nil {
+		return nil, err
+	}
+	memory, stack := limitsOf(version)
+	limits := wasmcheck.Limits{Memory: memory, Stack: stack}
+	ram, err := module.RAM(ctx, limits)
+	if err != nil {
+		return nil, refusalOf(err)
+	}
+	i := &instance{app: version, device: d, info: module.Info(), done: make(chan struct{}), fuel: newFuel(version.Limits, d.uptime()),
+		onReady: func() { d.ready(a, launch) }, onExit: func(out outcome) { d.exited(a, launch, out) }}
 	d.mu.Lock()
-	ctx := d.ctx
+	i.memory, err = d.arena.reserve(ram)
 	d.mu.Unlock()
-	if ctx == nil {
-		return nil, errors.New("the device is off")
-	}
-	digest := version.Artifact.Digest
-	module, err := d.cfg.Engine.load(ctx, digest, func() ([]byte, error) { return d.store.readModule(digest) })
 	if err != nil {
 		return nil, err
 	}
-	release := func() { d.cfg.Engine.unload(ctx, digest) }
-	if err := judge(module, d.cfg.Board, version.Permissions); err != nil {
-		release()
-		return nil, err
+	if i.wasm, err = module.Instantiate(ctx, wasmcheck.Config{Limits: limits, Functions: functions, User: i}); err == nil {
+		err = entries(*i.info)
 	}
-	memory, _ := limitsOf(version)
-	inst, err := instantiate(ctx, d, module, version, memory)
 	if err != nil {
-		release()
-		return nil, err
+		if i.wasm != nil {
+			i.wasm.Close()
+		}
+		d.mu.Lock()
+		d.arena.set(i.memory, false)
+		d.mu.Unlock()
+		return nil, refusalOf(err)
 	}
-	inst.onReady = func() { d.ready(a, launch) }
-	inst.onExit = func(out outcome) { d.exited(a, launch, out) }
-	inst.release = release
-	return inst, nil
+	i.returned = !i.info.HasStart
+	return i, nil
 }
 
-// failed follows a version that could not be started: lacking its module it is fetched anew, a start function that
-// traps is a crash, all else is refused.
+// failed follows a version that could not be started: lacking its module it is fetched anew, all else is refused.
 func (d *Device) failed(a *app, err error) {
 	why := refusalOf(err)
 	switch {
@@ -406,8 +428,6 @@ func (d *Device) failed(a *app, err error) {
 	case errors.Is(err, os.ErrNotExist) || why.reason == protocol.ReasonDigestMismatch:
 		d.setPhase(a, protocol.PhaseFetching, protocol.ReasonNone, "")
 		d.fetchNext()
-	case why.reason == protocol.ReasonTrapped || why.reason == protocol.ReasonWatchdog:
-		d.crashed(a, outcome(why))
 	default:
 		d.refuse(a, why)
 	}
@@ -463,7 +483,7 @@ func (d *Device) exited(a *app, launch uint64, out outcome) {
 	if a.launch != launch {
 		return
 	}
-	a.inst = nil
+	d.drop(a)
 	stopTimers(&a.retry, &a.window)
 	a.exits++
 	if out.reason != protocol.ReasonNone {

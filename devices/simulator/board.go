@@ -87,7 +87,8 @@ func (d *Device) Press(button int, down bool) {
 	for _, i := range d.instances() {
 		i.mu.Lock()
 		if i.watches(portButtons, pin) >= 0 {
-			i.post(event{kind: hostapi.EventGPIO, id: pin, port: portButtons, state: state})
+			i.push(event{kind: hostapi.EventGPIO, id: pin, port: portButtons, state: state})
+			i.call()
 		}
 		i.mu.Unlock()
 	}

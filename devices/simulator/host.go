@@ -3,217 +3,228 @@
 package simulator
 
 import (
-	"context"
+	"encoding/binary"
 	"math"
 	"time"
 
-	"github.com/tetratelabs/wazero/api"
-
 	"wasmbed.dev/devices/hostapi"
+	"wasmbed.dev/devices/wasmcheck"
 	"wasmbed.dev/gateway/protocol"
 )
 
-// hostFunc is one host function: the app that calls and its arguments in, the result's bits out.
-type hostFunc func(i *instance, args []uint64) uint64
+// hostFunc is one host function: the app that calls, with its arguments and memory. It runs in the app's turn and
+// within the runtime's lock: it does not wait and does not take the device's lock.
+type hostFunc func(i *instance, c *wasmcheck.Call) wasmcheck.HostResult
 
-// hostCall links a hostFunc with the runtime, which passes the caller's context and the arguments on a stack that
-// takes the result.
-func hostCall(f hostFunc) api.GoModuleFunc {
-	return func(ctx context.Context, _ api.Module, stack []uint64) {
-		stack[0] = f(ctx.Value(instanceKey{}).(*instance), stack)
+// plain is a host function that returns an i32.
+func plain(f func(i *instance, c *wasmcheck.Call) int32) hostFunc {
+	return func(i *instance, c *wasmcheck.Call) wasmcheck.HostResult {
+		c.Return(uint32(f(i, c)))
+		return wasmcheck.HostOK
 	}
 }
 
-func arg(args []uint64, n int) int32 { return api.DecodeI32(args[n]) }
+// constant is one that has nothing to do.
+func constant(v int32) hostFunc {
+	return plain(func(*instance, *wasmcheck.Call) int32 { return v })
+}
 
-func code(c hostapi.Code) uint64 { return api.EncodeI32(int32(c)) }
+func arg(c *wasmcheck.Call, n int) int32 { return int32(c.Arg(n)) }
+
+// span is the range that two arguments from n on tell: pointer and length.
+func span(c *wasmcheck.Call, n int) ([]byte, bool) { return c.Memory(c.Arg(n), c.Arg(n+1)) }
 
 // hostFunctions implements every row of the table in devices/hostapi.
 var hostFunctions = map[string]hostFunc{
 	"ocre_sleep":               hostSleep,
-	"ocre_get_event":           hostGetEvent,
-	"ocre_register_dispatcher": hostRegisterDispatcher,
-	"wasmbed_config_get":       hostConfigGet,
-	"wasmbed_metric_set":       hostMetricSet,
-	"wasmbed_log":              hostLog,
+	"ocre_get_event":           plain(hostGetEvent),
+	"ocre_register_dispatcher": plain(hostRegisterDispatcher),
+	"wasmbed_config_get":       plain(hostConfigGet),
+	"wasmbed_metric_set":       plain(hostMetricSet),
+	"wasmbed_log":              plain(hostLog),
 
-	"ocre_timer_create": func(i *instance, a []uint64) uint64 { return code(i.createTimer(arg(a, 0))) },
-	"ocre_timer_start": func(i *instance, a []uint64) uint64 {
-		return code(i.startTimer(arg(a, 0), arg(a, 1), arg(a, 2) != 0))
-	},
-	"ocre_timer_stop":          func(i *instance, a []uint64) uint64 { return code(i.stopTimer(arg(a, 0), false)) },
-	"ocre_timer_delete":        func(i *instance, a []uint64) uint64 { return code(i.stopTimer(arg(a, 0), true)) },
-	"ocre_timer_get_remaining": func(i *instance, a []uint64) uint64 { return api.EncodeI32(i.remaining(arg(a, 0))) },
+	"ocre_timer_create": plain(func(i *instance, c *wasmcheck.Call) int32 { return int32(i.createTimer(arg(c, 0))) }),
+	"ocre_timer_start": plain(func(i *instance, c *wasmcheck.Call) int32 {
+		return int32(i.startTimer(arg(c, 0), arg(c, 1), arg(c, 2) != 0))
+	}),
+	"ocre_timer_stop":          plain(func(i *instance, c *wasmcheck.Call) int32 { return int32(i.stopTimer(arg(c, 0), false)) }),
+	"ocre_timer_delete":        plain(func(i *instance, c *wasmcheck.Call) int32 { return int32(i.stopTimer(arg(c, 0), true)) }),
+	"ocre_timer_get_remaining": plain(func(i *instance, c *wasmcheck.Call) int32 { return i.remaining(arg(c, 0)) }),
 
-	"ocre_gpio_init":                func(*instance, []uint64) uint64 { return code(hostapi.CodeOK) },
-	"ocre_gpio_configure":           onPin(2, configurePin),
-	"ocre_gpio_pin_set":             onPin(2, setPin),
-	"ocre_gpio_pin_get":             onPin(2, getPin),
-	"ocre_gpio_pin_toggle":          onPin(2, togglePin),
-	"ocre_gpio_register_callback":   onPin(2, watchPin),
-	"ocre_gpio_unregister_callback": onPin(2, unwatchPin),
+	"ocre_gpio_init":                constant(int32(hostapi.CodeOK)),
+	"ocre_gpio_configure":           onPin(configurePin),
+	"ocre_gpio_pin_set":             onPin(setPin),
+	"ocre_gpio_pin_get":             onPin(getPin),
+	"ocre_gpio_pin_toggle":          onPin(togglePin),
+	"ocre_gpio_register_callback":   onPin(watchPin),
+	"ocre_gpio_unregister_callback": onPin(unwatchPin),
 	"ocre_gpio_configure_by_name":   onNamedPin(configurePin),
 	"ocre_gpio_set_by_name":         onNamedPin(setPin),
 	"ocre_gpio_get_by_name":         onNamedPin(getPin),
 	"ocre_gpio_toggle_by_name":      onNamedPin(togglePin),
 
 	// No app of a simulated device gets messages yet.
-	"wasmbed_message_buffer":      func(*instance, []uint64) uint64 { return code(hostapi.CodeNoMemory) },
-	"ocre_subscribe_message":      func(*instance, []uint64) uint64 { return code(hostapi.CodeNoMemory) },
-	"wasmbed_unsubscribe_message": func(*instance, []uint64) uint64 { return code(hostapi.CodeNotFound) },
-	"ocre_publish_message":        func(*instance, []uint64) uint64 { return code(hostapi.CodeNotFound) },
+	"wasmbed_message_buffer":      constant(int32(hostapi.CodeNoMemory)),
+	"ocre_subscribe_message":      constant(int32(hostapi.CodeNoMemory)),
+	"wasmbed_unsubscribe_message": constant(int32(hostapi.CodeNotFound)),
+	"ocre_publish_message":        constant(int32(hostapi.CodeNotFound)),
 
-	"ocre_sensors_init":              func(*instance, []uint64) uint64 { return code(hostapi.CodeOK) },
-	"ocre_sensors_discover":          func(*instance, []uint64) uint64 { return api.EncodeI32(sensors) },
-	"ocre_sensors_get_handle":        onSensor(func(_ *instance, a []uint64) uint64 { return a[0] }),
+	"ocre_sensors_init":              constant(int32(hostapi.CodeOK)),
+	"ocre_sensors_discover":          constant(sensors),
+	"ocre_sensors_get_handle":        onSensor(func(_ *instance, c *wasmcheck.Call) int32 { return arg(c, 0) }),
 	"ocre_sensors_open":              onSensor(hostSensorOpen),
-	"ocre_sensors_get_channel_count": onSensor(func(*instance, []uint64) uint64 { return api.EncodeI32(1) }),
+	"ocre_sensors_get_channel_count": onSensor(func(*instance, *wasmcheck.Call) int32 { return 1 }),
 	"ocre_sensors_get_channel_type":  onSensor(hostChannelType),
 	"ocre_sensors_read":              hostSensorRead,
 }
 
-func hostSleep(i *instance, a []uint64) uint64 {
-	milliseconds := arg(a, 0)
+func hostSleep(i *instance, c *wasmcheck.Call) wasmcheck.HostResult {
+	milliseconds := arg(c, 0)
 	if milliseconds < 0 {
-		return code(hostapi.CodeInvalid)
+		c.Return(code(hostapi.CodeInvalid))
+		return wasmcheck.HostOK
 	}
-	i.block(time.Duration(milliseconds) * time.Millisecond)
-	return code(hostapi.CodeOK)
+	i.wake, i.sleeping = i.device.uptime()+time.Duration(milliseconds)*time.Millisecond, true
+	return wasmcheck.HostWait
 }
 
-func hostGetEvent(i *instance, a []uint64) uint64 {
-	for n := range 6 {
-		if _, ok := i.memory.read(arg(a, n), 4); arg(a, n) != 0 && !ok {
-			return code(hostapi.CodeInvalid) // checked first, so that no event is lost
+// code is a result's bits.
+func code(c hostapi.Code) uint32 { return uint32(int32(c)) }
+
+func hostGetEvent(i *instance, c *wasmcheck.Call) int32 {
+	const fields = 6
+	for n := range fields { // checked first, so that no event is lost
+		if _, ok := c.Memory(c.Arg(n), 4); c.Arg(n) != 0 && !ok {
+			return int32(hostapi.CodeInvalid)
 		}
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if len(i.queue) == 0 {
-		return code(hostapi.CodeNotFound)
+		return int32(hostapi.CodeNotFound)
 	}
 	ev := i.queue[0]
 	i.queue = i.queue[1:]
-	for n, v := range []int32{int32(ev.kind), ev.id, ev.port, ev.state, 0, 0} {
-		i.memory.putInt32(arg(a, n), v)
+	for n, v := range [fields]int32{int32(ev.kind), ev.id, ev.port, ev.state, 0, 0} {
+		if at, ok := c.Memory(c.Arg(n), 4); ok && c.Arg(n) != 0 {
+			binary.LittleEndian.PutUint32(at, uint32(v))
+		}
 	}
-	return code(hostapi.CodeOK)
+	return int32(hostapi.CodeOK)
 }
 
-func hostRegisterDispatcher(i *instance, a []uint64) uint64 {
-	name, ok := i.memory.text(arg(a, 1))
-	if !ok {
-		return code(hostapi.CodeInvalid)
+// What the firmware reads of names, their zero byte included.
+const (
+	maxExportName = 65
+	maxPinName    = 16
+)
+
+func hostRegisterDispatcher(i *instance, c *wasmcheck.Call) int32 {
+	kind := int(arg(c, 0))
+	want, known := callback(kind)
+	name, ok := c.Text(c.Arg(1), maxExportName)
+	switch {
+	case !known || !ok:
+		return int32(hostapi.CodeInvalid)
+	case !exports(*i.info, name, want.signature):
+		return int32(hostapi.CodeNotFound)
 	}
-	for _, c := range hostapi.Callbacks() {
-		if int32(c.Event) != arg(a, 0) {
-			continue
-		}
-		if i.module == nil {
-			return code(hostapi.CodeNotFound) // a start function runs before the app has exports
-		}
-		f := i.module.ExportedFunction(name)
-		if f == nil || len(f.Definition().ParamTypes()) != len(c.Params) || len(f.Definition().ResultTypes()) != 0 {
-			return code(hostapi.CodeNotFound)
-		}
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		if i.exports == nil {
-			i.exports = map[int]string{}
-		}
-		i.exports[c.Event] = name
-		return code(hostapi.CodeOK)
+	if i.dispatchers == nil {
+		i.dispatchers = map[int]string{}
 	}
-	return code(hostapi.CodeInvalid)
+	i.dispatchers[kind] = name
+	return int32(hostapi.CodeOK)
 }
 
-func hostConfigGet(i *instance, a []uint64) uint64 {
-	key, ok := i.memory.read(arg(a, 0), arg(a, 1))
-	buffer, fits := i.memory.read(arg(a, 2), arg(a, 3))
+func hostConfigGet(i *instance, c *wasmcheck.Call) int32 {
+	key, ok := span(c, 0)
+	buffer, fits := span(c, 2)
 	if !ok || !fits {
-		return code(hostapi.CodeInvalid)
+		return int32(hostapi.CodeInvalid)
 	}
 	value, ok := i.app.Config[string(key)]
 	if !ok {
-		return code(hostapi.CodeNotFound)
+		return int32(hostapi.CodeNotFound)
 	}
 	copy(buffer, value)
-	return api.EncodeI32(int32(len(value)))
+	return int32(len(value))
 }
 
-func hostMetricSet(i *instance, a []uint64) uint64 {
-	raw, ok := i.memory.read(arg(a, 0), arg(a, 1))
-	if !ok || len(raw) > hostapi.MaxMetricName {
-		return code(hostapi.CodeInvalid)
+func hostMetricSet(i *instance, c *wasmcheck.Call) int32 {
+	name, ok := span(c, 0)
+	if !ok || len(name) == 0 || len(name) > hostapi.MaxMetricName {
+		return int32(hostapi.CodeInvalid)
 	}
-	name := cleanText(string(raw), hostapi.MaxMetricName)
-	if name == "" {
-		return code(hostapi.CodeInvalid)
+	for _, b := range name {
+		if b < ' ' || b > '~' {
+			return int32(hostapi.CodeInvalid)
+		}
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if _, known := i.values[name]; !known && len(i.values) >= hostapi.MaxMetrics {
-		return code(hostapi.CodeNoMemory)
+	if _, known := i.values[string(name)]; !known && len(i.values) >= hostapi.MaxMetrics {
+		return int32(hostapi.CodeNoMemory)
 	}
 	if i.values == nil {
 		i.values = map[string]int64{}
 	}
-	i.values[name] = int64(arg(a, 2))
-	return code(hostapi.CodeOK)
+	i.values[string(name)] = int64(arg(c, 2))
+	return int32(hostapi.CodeOK)
 }
 
-func hostLog(i *instance, a []uint64) uint64 {
-	level := arg(a, 0)
-	text, ok := i.memory.read(arg(a, 1), arg(a, 2))
+func hostLog(i *instance, c *wasmcheck.Call) int32 {
+	level := arg(c, 0)
+	text, ok := span(c, 1)
 	if !ok || level < hostapi.LogDebug || level > hostapi.LogError {
-		return code(hostapi.CodeInvalid)
+		return int32(hostapi.CodeInvalid)
 	}
-	i.device.log(protocol.LogLevel(level), i.app.Name, string(text[:min(len(text), hostapi.MaxLogLine)]))
-	return code(hostapi.CodeOK)
+	if len(i.lines) >= maxLogQueue {
+		i.dropped++
+	} else {
+		i.lines = append(i.lines, line{protocol.LogLevel(level), string(text[:min(len(text), hostapi.MaxLogLine)])})
+	}
+	return int32(hostapi.CodeOK)
 }
 
-// pinFunc works on one pin; rest holds the arguments after it.
-type pinFunc func(i *instance, port, pin int32, rest []uint64) int32
+// pinFunc works on one pin; value is the argument after it, if it takes one.
+type pinFunc func(i *instance, port, pin, value int32) int32
 
-// onPin takes the pin from the first n arguments.
-func onPin(n int, f pinFunc) hostFunc {
-	return func(i *instance, a []uint64) uint64 { return api.EncodeI32(f(i, arg(a, 0), arg(a, 1), a[n:])) }
+func onPin(f pinFunc) hostFunc {
+	return plain(func(i *instance, c *wasmcheck.Call) int32 { return f(i, arg(c, 0), arg(c, 1), arg(c, 2)) })
 }
 
 func onNamedPin(f pinFunc) hostFunc {
-	return func(i *instance, a []uint64) uint64 {
-		name, ok := i.memory.text(arg(a, 0))
+	return plain(func(i *instance, c *wasmcheck.Call) int32 {
+		name, ok := c.Text(c.Arg(0), maxPinName)
 		if !ok {
-			return code(hostapi.CodeInvalid)
+			return int32(hostapi.CodeInvalid)
 		}
 		port, pin, ok := pinNamed(name)
 		if !ok {
-			return code(hostapi.CodeInvalid)
+			return int32(hostapi.CodeInvalid)
 		}
-		return api.EncodeI32(f(i, port, pin, a[1:]))
-	}
+		return f(i, port, pin, arg(c, 1))
+	})
 }
 
-func configurePin(_ *instance, port, pin int32, rest []uint64) int32 {
-	direction := arg(rest, 0)
+func configurePin(_ *instance, port, pin, direction int32) int32 {
 	if (direction == 1 && isOutput(port, pin)) || (direction == 0 && isInput(port, pin)) {
 		return int32(hostapi.CodeOK)
 	}
 	return int32(hostapi.CodeInvalid)
 }
 
-func setPin(i *instance, port, pin int32, rest []uint64) int32 {
-	high := arg(rest, 0) != 0
-	return i.device.drive(port, pin, func(bool) bool { return high })
+func setPin(i *instance, port, pin, value int32) int32 {
+	return i.device.drive(port, pin, func(bool) bool { return value != 0 })
 }
 
-func togglePin(i *instance, port, pin int32, _ []uint64) int32 {
+func togglePin(i *instance, port, pin, _ int32) int32 {
 	return i.device.drive(port, pin, func(level bool) bool { return !level })
 }
 
-func getPin(i *instance, port, pin int32, _ []uint64) int32 { return i.device.level(port, pin) }
+func getPin(i *instance, port, pin, _ int32) int32 { return i.device.level(port, pin) }
 
-func watchPin(i *instance, port, pin int32, _ []uint64) int32 {
+func watchPin(i *instance, port, pin, _ int32) int32 {
 	if !isInput(port, pin) {
 		return int32(hostapi.CodeInvalid)
 	}
@@ -229,7 +240,7 @@ func watchPin(i *instance, port, pin int32, _ []uint64) int32 {
 	return int32(hostapi.CodeOK)
 }
 
-func unwatchPin(i *instance, port, pin int32, _ []uint64) int32 {
+func unwatchPin(i *instance, port, pin, _ int32) int32 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	at := i.watches(port, pin)
@@ -241,35 +252,32 @@ func unwatchPin(i *instance, port, pin int32, _ []uint64) int32 {
 }
 
 // onSensor refuses ids and handles of sensors that are not there; both count from 0.
-func onSensor(f hostFunc) hostFunc {
-	return func(i *instance, a []uint64) uint64 {
-		if n := arg(a, 0); n < 0 || n >= sensors {
-			return code(hostapi.CodeNotFound)
+func onSensor(f func(i *instance, c *wasmcheck.Call) int32) hostFunc {
+	return plain(func(i *instance, c *wasmcheck.Call) int32 {
+		if n := arg(c, 0); n < 0 || n >= sensors {
+			return int32(hostapi.CodeNotFound)
 		}
-		return f(i, a)
-	}
+		return f(i, c)
+	})
 }
 
-func hostSensorOpen(i *instance, _ []uint64) uint64 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+func hostSensorOpen(i *instance, _ *wasmcheck.Call) int32 {
 	i.sensing = true
-	return code(hostapi.CodeOK)
+	return int32(hostapi.CodeOK)
 }
 
-func hostChannelType(_ *instance, a []uint64) uint64 {
-	if arg(a, 1) != 0 {
-		return code(hostapi.CodeNotFound)
+func hostChannelType(_ *instance, c *wasmcheck.Call) int32 {
+	if arg(c, 1) != 0 {
+		return int32(hostapi.CodeNotFound)
 	}
-	return api.EncodeI32(hostapi.ChannelTemperature)
+	return hostapi.ChannelTemperature
 }
 
-func hostSensorRead(i *instance, a []uint64) uint64 {
-	i.mu.Lock()
-	open := i.sensing
-	i.mu.Unlock()
-	if arg(a, 0) != 0 || arg(a, 1) != hostapi.ChannelTemperature || !open {
-		return api.EncodeF64(math.NaN())
+func hostSensorRead(i *instance, c *wasmcheck.Call) wasmcheck.HostResult {
+	value := math.NaN()
+	if arg(c, 0) == 0 && arg(c, 1) == hostapi.ChannelTemperature && i.sensing {
+		value = i.device.temperature()
 	}
-	return api.EncodeF64(i.device.temperature())
+	c.Return64(math.Float64bits(value))
+	return wasmcheck.HostOK
 }

@@ -5,16 +5,15 @@ package simulator
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
-
 	"wasmbed.dev/devices/hostapi"
+	"wasmbed.dev/devices/wasmcheck"
 	"wasmbed.dev/gateway/protocol"
 )
 
@@ -30,288 +29,372 @@ type event struct {
 	id, port, state int32
 }
 
-// instance is one running app. Guest code runs in at most one goroutine at a time, which exists only while there is
-// something to run; an idle app costs none.
-//
-// mu guards what comes below it and is never held while guest code runs or the device's lock is taken.
+// state is which of the app's functions is being called, as in the firmware.
+type state uint8
+
+const (
+	initializing state = iota // the start function, then _initialize
+	inRun
+	resting
+	inCallback
+)
+
+// instance is one running app. It is the Go side of the firmware's runner: turn does what one pass of the firmware's
+// loop does, and in between an app that sleeps or is idle costs no goroutine, only a timer.
 type instance struct {
 	app      protocol.App
 	device   *Device
-	module   api.Module
-	memory   *linearMemory
-	ctx      context.Context // ends when the app is told to stop
-	stop     context.CancelFunc
-	watchdog time.Duration
+	wasm     *wasmcheck.Instance
+	info     *wasmcheck.Info
+	memory   blocks        // guarded by Device.mu; freed when the app is told to stop or has ended
 	onReady  func()        // called once, when the first call has returned or blocked, or ran for a while
 	onExit   func(outcome) // called once, unless the app was told to stop
-	release  func()        // gives the compiled module back
+	release  func()        // gives the module back
 	done     chan struct{} // closed when no guest code will run any more
-	ready    sync.Once
+	begun    time.Duration // of the device's uptime, as all times here
+	ready    bool
+	returned bool // no call is under way
+	sensing  bool // the sensor is open
 
-	mu      sync.Mutex
-	busy    bool // guest code runs, or run has not been called yet
-	ended   bool
-	queue   []event
-	timers  map[int32]*guestTimer
-	watched []event            // pins: id and port
-	exports map[int]string     // event → dispatcher that the app registered
-	values  map[string]int64   // published
-	sensing bool               // the sensor is open
-	guard   *time.Timer        // fires when guest code runs too long without a pause
-	cancel  context.CancelFunc // of the call under way
-	overran bool
+	// What follows belongs to the goroutine whose turn it is.
+	state       state
+	initialized bool
+	sleeping    bool
+	wake        time.Duration // when it sleeps
+	fuel        fuel
+	timers      []guestTimer   // by number - 1; nil until one is made
+	dispatchers map[int]string // export by event, where the app named another one
+	lines       []line         // logged in this turn
+	dropped     uint32         // log lines
+
+	// mu is taken after Device.mu and within host functions, and is never held while guest code begins to run.
+	mu        sync.Mutex
+	scheduled bool // waits for its turn, or has it
+	again     bool // something happened during its turn
+	halted    bool // told to stop
+	alarm     *time.Timer
+	queue     []event
+	watched   []event          // pins: id and port
+	values    map[string]int64 // published
 }
 
 // guestTimer is one of an app's timers.
 type guestTimer struct {
-	timer    *time.Timer // nil while it is stopped
-	period   time.Duration
-	periodic bool
-	due      time.Time
+	exists bool
+	due    time.Duration // 0: stopped
+	period time.Duration // 0: once
+}
+
+// line was logged.
+type line struct {
+	level protocol.LogLevel
+	text  string
 }
 
 // readyAfter is how long the first call may run until the app counts as running.
 const readyAfter = 50 * time.Millisecond
 
-type instanceKey struct{}
+// never wakes nobody.
+const never = time.Duration(math.MaxInt64)
 
-// instantiate makes an instance of the app with memory of its own and runs its start function, if it has one. Nothing
-// else of it has run yet, and neither onReady nor onExit are called before start is.
-func instantiate(ctx context.Context, d *Device, module wazero.CompiledModule, app protocol.App, limit uint32) (_ *instance, err error) {
-	i := &instance{app: app, device: d, watchdog: d.timing.watchdog, done: make(chan struct{}), busy: true, memory: &linearMemory{limit: uint64(limit)}}
-	i.ctx, i.stop = context.WithCancel(context.WithValue(ctx, instanceKey{}, i))
-	defer func() {
-		if v := recover(); v != nil {
-			refused, ok := v.(refusal)
-			if !ok {
-				panic(v)
-			}
-			err = refused
-		}
-		if err != nil {
-			i.stop()
-			i.memory.Free()
-		}
-	}()
-	ctx, done := i.begin()
-	allocator := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return i.memory })
-	i.module, err = d.cfg.Engine.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, allocator), module, wazero.NewModuleConfig().WithName("").WithStartFunctions())
-	overran := done()
-	switch {
-	case overran:
-		return nil, refusal{protocol.ReasonWatchdog, fmt.Sprintf("the start function ran for %s without a pause", i.watchdog)}
-	case err != nil && strings.Contains(err.Error(), "data["):
-		return nil, refusal{protocol.ReasonNoMemory, fmt.Sprintf("its data does not fit the %d bytes of memory that limits give it", limit)}
-	case err != nil:
-		return nil, refusal{protocol.ReasonTrapped, trapText(err)}
-	}
-	return i, nil
+// begin gives the app its first turn.
+func (i *instance) begin() {
+	i.begun = i.device.uptime()
+	i.rouse()
 }
 
-// start runs the app's entry points and then what is queued, in the calling goroutine.
-func (i *instance) start() {
-	soon := time.AfterFunc(readyAfter, i.markReady)
-	defer soon.Stop()
-	if f := i.module.ExportedFunction(hostapi.EntryInitialize); f != nil {
-		if _, ended := i.call(f); ended {
-			return
-		}
-	}
-	results, ended := i.call(i.module.ExportedFunction(hostapi.EntryRun))
-	if ended {
-		return
-	}
-	if len(results) > 0 && int32(results[0]) != 0 {
-		i.end(outcome{protocol.ReasonExited, fmt.Sprintf("run returned %d", int32(results[0]))})
-		return
-	}
-	i.markReady()
-	i.pump()
-}
-
-// pump delivers queued events until there are none, in the goroutine that holds busy.
-func (i *instance) pump() {
-	for {
-		ev, ok := i.next()
-		if !ok {
-			return
-		}
-		name, params := i.dispatch(ev)
-		f := i.module.ExportedFunction(name)
-		if f == nil {
-			continue // nothing handles it
-		}
-		if _, ended := i.call(f, params...); ended {
-			return
-		}
-	}
-}
-
-// next takes an event, or gives busy up; then the app is idle, or has completed when nothing can wake it.
-func (i *instance) next() (event, bool) {
-	i.mu.Lock()
-	if i.ended {
-		i.mu.Unlock()
-		return event{}, false
-	}
-	if i.ctx.Err() != nil {
-		i.mu.Unlock()
-		i.end(outcome{})
-		return event{}, false
-	}
-	if len(i.queue) > 0 {
-		ev := i.queue[0]
-		i.queue = slices.Delete(i.queue, 0, 1)
-		i.mu.Unlock()
-		return ev, true
-	}
-	alive := len(i.watched) > 0
-	for _, t := range i.timers {
-		alive = alive || t.timer != nil
-	}
-	if alive {
-		i.busy = false
-		i.mu.Unlock()
-		return event{}, false
-	}
-	i.mu.Unlock()
-	i.end(outcome{})
-	return event{}, false
-}
-
-// dispatch names the export that handles an event, and its arguments.
-func (i *instance) dispatch(ev event) (string, []uint64) {
+// rouse asks for a turn.
+func (i *instance) rouse() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for _, c := range hostapi.Callbacks() {
-		if c.Event != ev.kind {
-			continue
-		}
-		name := c.Name
-		if other, ok := i.exports[ev.kind]; ok {
-			name = other
-		}
-		if ev.kind == hostapi.EventGPIO {
-			return name, []uint64{api.EncodeI32(ev.id), api.EncodeI32(ev.state), api.EncodeI32(ev.port)}
-		}
-		return name, []uint64{api.EncodeI32(ev.id)}
-	}
-	return "", nil
+	i.call()
 }
 
-// begin sets the watchdog for guest code that is about to run; done takes it off and tells whether it bit.
-func (i *instance) begin() (ctx context.Context, done func() bool) {
-	ctx, cancel := context.WithCancel(i.ctx)
-	i.mu.Lock()
-	i.cancel = cancel
-	i.guard = time.AfterFunc(i.watchdog, i.bite)
-	i.mu.Unlock()
-	return ctx, func() bool {
-		defer cancel()
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.guard.Stop()
-		return i.overran
-	}
-}
-
-// call runs one export under the watchdog. When it fails, the instance has ended.
-func (i *instance) call(f api.Function, params ...uint64) (results []uint64, ended bool) {
-	ctx, done := i.begin()
-	results, err := f.Call(ctx, params...)
-	overran := done()
-	switch {
-	case i.ctx.Err() != nil:
-		i.end(outcome{}) // told to stop; whatever the call returned is of no interest
-	case overran:
-		i.end(outcome{protocol.ReasonWatchdog, fmt.Sprintf("%s ran for %s without a pause", f.Definition().ExportNames()[0], i.watchdog)})
-	case err != nil:
-		i.end(outcome{protocol.ReasonTrapped, trapText(err)})
-	default:
-		return results, false
-	}
-	return nil, true
-}
-
-// bite stops guest code that ran too long.
-func (i *instance) bite() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.overran = true
-	i.cancel()
-}
-
-// block suspends the app for d, or until it is told to stop; the watchdog sleeps meanwhile.
-func (i *instance) block(d time.Duration) {
-	i.markReady()
-	i.mu.Lock()
-	i.guard.Stop()
-	i.mu.Unlock()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-i.ctx.Done():
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.overran {
-		i.guard.Reset(i.watchdog)
-	}
-}
-
-// markReady tells, once, that the app runs. A start function that blocks comes before that.
-func (i *instance) markReady() {
-	if i.onReady != nil {
-		i.ready.Do(i.onReady)
-	}
-}
-
-// post queues an event and wakes the app when it is idle. The caller holds mu.
-func (i *instance) post(ev event) {
-	if i.ended || slices.Contains(i.queue, ev) && ev.kind == hostapi.EventTimer {
-		return // a timer whose last event still waits does not fire twice
-	}
+// push queues an event; the oldest one goes when there are too many. The caller holds mu.
+func (i *instance) push(ev event) {
 	if len(i.queue) >= hostapi.MaxEvents {
 		i.queue = slices.Delete(i.queue, 0, 1)
 	}
 	i.queue = append(i.queue, ev)
-	if !i.busy {
-		i.busy = true
-		go i.pump()
-	}
 }
 
-// halt tells the app to stop. done is closed when it has.
-func (i *instance) halt() {
-	i.stop()
-	i.mu.Lock()
-	idle := !i.busy && !i.ended
-	if idle {
-		i.busy = true
-	}
-	i.mu.Unlock()
-	if idle {
-		i.end(outcome{})
-	}
-}
-
-// end closes the instance, once, in the goroutine that holds busy.
-func (i *instance) end(out outcome) {
-	i.mu.Lock()
-	if i.ended {
-		i.mu.Unlock()
+// call asks for a turn. The caller holds mu.
+func (i *instance) call() {
+	if i.scheduled {
+		i.again = true
 		return
 	}
-	i.ended = true
-	i.queue = nil
-	for _, t := range i.timers {
-		t.stop()
-	}
+	i.scheduled = true
+	i.device.cfg.Engine.turns.put(i)
+}
+
+// halt tells the app to stop. done is closed when it has. The caller holds Device.mu.
+func (i *instance) halt() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.halted = true
+	i.call()
+}
+
+// turn runs one slice, and tells whether there is more to do at once.
+func (i *instance) turn() bool {
+	i.mu.Lock()
+	i.again = false
+	halted := i.halted
 	i.mu.Unlock()
-	told := i.ctx.Err() != nil
-	i.stop()
-	_ = i.module.Close(context.Background()) // frees memory only
+	if halted {
+		i.end(outcome{})
+		return false
+	}
+	now := i.device.uptime()
+	wake, out := i.poll(now)
+	i.flush()
+	if out != nil {
+		i.end(*out)
+		return false
+	}
+	if !i.ready && (i.state == resting || i.state == inCallback || i.sleeping || now-i.begun >= readyAfter) {
+		i.ready = true
+		i.onReady()
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.again || i.halted || wake <= now {
+		return true
+	}
+	i.scheduled = false
+	i.sleepUntil(wake)
+	return false
+}
+
+// sleepUntil sets the alarm. The caller holds mu.
+func (i *instance) sleepUntil(wake time.Duration) {
+	if wake == never {
+		return
+	}
+	pause := wake - i.device.uptime()
+	if i.alarm == nil {
+		i.alarm = time.AfterFunc(pause, i.rouse)
+		return
+	}
+	i.alarm.Reset(pause)
+}
+
+// poll is the firmware's runner_poll: it runs one slice at most, and says when the app wants its next one, or how it
+// ended.
+func (i *instance) poll(now time.Duration) (wake time.Duration, out *outcome) {
+	i.fireTimers(now)
+	switch {
+	case i.state == resting:
+		wake, out = i.next()
+	case i.sleeping && i.wake > now:
+		wake = i.wake
+	default:
+		if i.sleeping {
+			i.sleeping = false
+			if err := i.wasm.Wake(context.Background(), uint32(hostapi.CodeOK)); err != nil {
+				return 0, broken(err)
+			}
+		}
+		if i.returned {
+			wake, out = i.next()
+		} else {
+			wake, out = i.run(now)
+		}
+	}
+	return min(wake, i.nextTimer()), out
+}
+
+// broken is an outcome that no app can bring about.
+func broken(err error) *outcome {
+	return &outcome{protocol.ReasonTrapped, err.Error()}
+}
+
+// fireTimers queues the events of timers that are due. A timer that is late skips periods.
+func (i *instance) fireTimers(now time.Duration) {
+	for n := range i.timers {
+		t := &i.timers[n]
+		if t.due == 0 || t.due > now {
+			continue
+		}
+		i.mu.Lock()
+		i.push(event{kind: hostapi.EventTimer, id: int32(n + 1)})
+		i.mu.Unlock()
+		if t.period == 0 {
+			t.due = 0
+		} else if t.due += t.period; t.due <= now {
+			t.due = now + t.period
+		}
+	}
+}
+
+func (i *instance) nextTimer() time.Duration {
+	next := never
+	for _, t := range i.timers {
+		if t.due != 0 {
+			next = min(next, t.due)
+		}
+	}
+	return next
+}
+
+// next follows a call that has returned.
+func (i *instance) next() (wake time.Duration, out *outcome) {
+	if i.state == initializing {
+		entry := hostapi.EntryRun
+		if !i.initialized && exports(*i.info, hostapi.EntryInitialize, "()->()") {
+			entry = hostapi.EntryInitialize
+		} else {
+			i.state = inRun
+		}
+		i.initialized = true
+		return 0, i.enter(entry)
+	}
+	if i.state == inRun && exports(*i.info, hostapi.EntryRun, "()->i32") {
+		result, err := i.wasm.Results(context.Background(), 1)
+		if err != nil {
+			return 0, broken(err)
+		}
+		if code := int32(result[0]); code != 0 {
+			return 0, &outcome{protocol.ReasonExited, fmt.Sprintf("run returned %d", code)}
+		}
+	}
+	i.state = resting
+	for {
+		name, args, ok := i.dispatch()
+		if !ok {
+			break
+		}
+		if name != "" {
+			i.state = inCallback
+			return 0, i.enter(name, args...)
+		}
+	}
+	wake = i.nextTimer()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if wake == never && len(i.watched) == 0 && len(i.queue) == 0 {
+		return 0, &outcome{}
+	}
+	return wake, nil
+}
+
+func (i *instance) enter(name string, args ...uint64) *outcome {
+	if err := i.wasm.Call(context.Background(), name, args...); err != nil {
+		return broken(err)
+	}
+	i.returned = false
+	return nil
+}
+
+// dispatch takes the oldest event: the export that handles it, "" when none does, and its arguments.
+func (i *instance) dispatch() (name string, args []uint64, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.queue) == 0 {
+		return "", nil, false
+	}
+	ev := i.queue[0]
+	i.queue = slices.Delete(i.queue, 0, 1)
+	c, known := callback(ev.kind)
+	if !known {
+		return "", nil, true
+	}
+	if name, known = i.dispatchers[ev.kind]; !known {
+		name = c.name
+		if !exports(*i.info, name, c.signature) {
+			return "", nil, true
+		}
+	}
+	args = []uint64{uint64(uint32(ev.id)), uint64(uint32(ev.state)), uint64(uint32(ev.port))}
+	return name, args[:c.params], true
+}
+
+// callbacks by event.
+type callbackType struct {
+	name, signature string
+	params          int
+}
+
+var callbacks = func() map[int]callbackType {
+	out := map[int]callbackType{}
+	for _, c := range hostapi.Callbacks() {
+		f := hostapi.Function{Params: c.Params}
+		out[c.Event] = callbackType{c.Name, signature(f), len(c.Params)}
+	}
+	return out
+}()
+
+func callback(kind int) (callbackType, bool) {
+	c, ok := callbacks[kind]
+	return c, ok
+}
+
+// run lets guest code run for a slice of fuel.
+func (i *instance) run(now time.Duration) (wake time.Duration, out *outcome) {
+	ration, wake := i.fuel.ration(now)
+	if ration == 0 {
+		return wake, nil
+	}
+	ctx := context.Background()
+	status, err := i.wasm.Run(ctx, ration)
+	if err != nil {
+		return 0, broken(err)
+	}
+	used, err := i.wasm.Usage(ctx)
+	if err != nil {
+		return 0, broken(err)
+	}
+	i.fuel.spent(used.Fuel)
+	switch status {
+	case wasmcheck.Trapped:
+		return 0, i.trapped()
+	case wasmcheck.Waiting:
+		return i.wake, nil
+	case wasmcheck.Done:
+		i.returned = true
+		return i.next()
+	}
+	return 0, nil
+}
+
+// trapped says where, in the firmware's words.
+func (i *instance) trapped() *outcome {
+	t, err := i.wasm.Trap(context.Background())
+	if err != nil {
+		return broken(err)
+	}
+	in := strconv.FormatUint(uint64(t.Function), 10)
+	if t.Name != "" {
+		in += " (" + t.Name[:min(len(t.Name), maxTrapName)] + ")"
+	}
+	return &outcome{protocol.ReasonTrapped, fmt.Sprintf("%s in function %s at byte %d", t.Code, in, t.Offset)}
+}
+
+// maxTrapName is how much of a function's name a trap's message holds.
+const maxTrapName = 32
+
+// flush sends what the app logged in its turn: host functions run within the runtime's lock, which is taken after the
+// device's.
+func (i *instance) flush() {
+	for _, l := range i.lines {
+		i.device.log(l.level, i.app.Name, l.text)
+	}
+	i.lines = i.lines[:0]
+	i.device.dropLogs(i.dropped)
+	i.dropped = 0
+}
+
+// end closes the instance, once, in its turn; scheduled stays set, so that it has no other.
+func (i *instance) end(out outcome) {
+	i.mu.Lock()
+	told := i.halted
+	if i.alarm != nil {
+		i.alarm.Stop()
+	}
+	i.queue = nil
+	i.mu.Unlock()
+	i.wasm.Close()
 	i.release()
 	close(i.done)
 	if !told {
@@ -323,117 +406,61 @@ func (i *instance) end(out outcome) {
 func (i *instance) metrics() map[string]int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.values) == 0 {
-		return nil
-	}
-	out := make(map[string]int64, len(i.values))
-	for k, v := range i.values {
-		out[k] = v
-	}
-	return out
-}
-
-func (t *guestTimer) stop() {
-	if t.timer != nil {
-		t.timer.Stop()
-		t.timer = nil
-	}
+	return maps.Clone(i.values)
 }
 
 // createTimer, startTimer, stopTimer, deleteTimer and remaining are the app's timers.
 func (i *instance) createTimer(id int32) hostapi.Code {
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	if id < 1 || id > hostapi.MaxTimers {
 		return hostapi.CodeInvalid
 	}
-	if _, ok := i.timers[id]; ok {
+	if i.timer(id) != nil {
 		return hostapi.CodeBusy
 	}
 	if i.timers == nil {
-		i.timers = map[int32]*guestTimer{}
+		i.timers = make([]guestTimer, hostapi.MaxTimers)
 	}
-	i.timers[id] = &guestTimer{}
+	i.timers[id-1] = guestTimer{exists: true}
 	return hostapi.CodeOK
+}
+
+// timer is one that exists, or nil.
+func (i *instance) timer(id int32) *guestTimer {
+	if id < 1 || int(id) > len(i.timers) || !i.timers[id-1].exists {
+		return nil
+	}
+	return &i.timers[id-1]
 }
 
 func (i *instance) startTimer(id, milliseconds int32, periodic bool) hostapi.Code {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if milliseconds < 1 {
+	t := i.timer(id)
+	switch {
+	case milliseconds < 1:
 		return hostapi.CodeInvalid
-	}
-	t, ok := i.timers[id]
-	if !ok || i.ended {
+	case t == nil:
 		return hostapi.CodeNotFound
 	}
-	t.stop()
-	t.period, t.periodic = time.Duration(milliseconds)*time.Millisecond, periodic
-	t.due = time.Now().Add(t.period)
-	i.arm(id, t)
+	period := time.Duration(milliseconds) * time.Millisecond
+	t.due, t.period = i.device.uptime()+period, 0
+	if periodic {
+		t.period = period
+	}
 	return hostapi.CodeOK
 }
 
-// arm lets t fire when it is due. The caller holds mu.
-func (i *instance) arm(id int32, t *guestTimer) {
-	var timer *time.Timer
-	timer = time.AfterFunc(time.Until(t.due), func() { i.fire(id, t, &timer) })
-	t.timer = timer
-}
-
-// fire posts a timer's event. A timer that was stopped or started anew meanwhile is another one.
-func (i *instance) fire(id int32, t *guestTimer, timer **time.Timer) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if t.timer != *timer || i.ended {
-		return
-	}
-	t.timer = nil
-	if t.periodic {
-		t.due = t.due.Add(t.period)
-		if late := time.Since(t.due); late > 0 {
-			t.due = time.Now().Add(t.period) // too late for the next one already: no burst
-		}
-		i.arm(id, t)
-	}
-	i.post(event{kind: hostapi.EventTimer, id: id}) // in one step with the above, so that the app never looks idle for good in between
-}
-
 func (i *instance) stopTimer(id int32, remove bool) hostapi.Code {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	t, ok := i.timers[id]
-	if !ok {
+	t := i.timer(id)
+	if t == nil {
 		return hostapi.CodeNotFound
 	}
-	t.stop()
-	if remove {
-		delete(i.timers, id)
-	}
+	t.due, t.exists = 0, !remove
 	return hostapi.CodeOK
 }
 
 func (i *instance) remaining(id int32) int32 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	t, ok := i.timers[id]
-	switch {
-	case !ok:
+	t := i.timer(id)
+	if t == nil {
 		return int32(hostapi.CodeNotFound)
-	case t.timer == nil:
-		return 0
 	}
-	return int32(max(time.Until(t.due).Milliseconds(), 0))
-}
-
-// trapText is what a trap was and where, from a runtime's error. Modules without a name section have numbers only.
-func trapText(err error) string {
-	text, trace, _ := strings.Cut(err.Error(), "\n")
-	text = strings.TrimSuffix(strings.TrimPrefix(text, "wasm error: "), " (recovered by wazero)")
-	_, at, _ := strings.Cut(trace, "wasm stack trace:\n\t")
-	at, _, _ = strings.Cut(strings.TrimPrefix(at, "."), "(")
-	if at == "" {
-		return text
-	}
-	return text + " in function " + strings.TrimPrefix(at, "$")
+	return int32(max(t.due-i.device.uptime(), 0).Milliseconds())
 }

@@ -160,15 +160,9 @@ func (d *Device) hello() *protocol.Hello {
 	if d.cfg.StateDir != "" {
 		features |= protocol.FeatureKeepsModules
 	}
-	free := d.cfg.Board.AppMemoryBytes
-	for _, a := range d.apps {
-		if a.current != nil {
-			free -= footprint(d.cfg.Board, *a.current)
-		}
-	}
 	return &protocol.Hello{
 		Version: protocol.Version, MaxFrame: uint32(d.cfg.Board.MaxFrame), Board: d.cfg.Board.Name, Firmware: d.cfg.Firmware,
-		Memory: &protocol.Memory{RAM: uint32(d.cfg.Board.AppMemoryBytes), RAMFree: uint32(max(free, 0)),
+		Memory: &protocol.Memory{RAM: uint32(d.cfg.Board.AppMemoryBytes), RAMFree: uint32(d.arena.left()),
 			Storage: uint32(d.cfg.Board.ModuleStorageBytes), StorageFree: uint32(d.storageFree())},
 		Features: features, Generation: d.generation, Apps: d.digest,
 		Uptime: uint64(d.uptime().Milliseconds()), Boots: d.boots,
@@ -384,6 +378,16 @@ func (b *bucket) take(now time.Time) bool {
 	}
 	b.used++
 	return true
+}
+
+// dropLogs counts lines that were dropped before they got here.
+func (d *Device) dropLogs(n uint32) {
+	if n == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dropped += n
 }
 
 // log sends a line of an app, or of the firmware when app is empty. Lines above the rate, and lines while there is

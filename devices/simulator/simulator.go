@@ -7,10 +7,12 @@
 // endpoints that it was told and its count of boots. When it starts, its apps run before it has reached a gateway.
 //
 // A Device is driven by what happens to it: frames, timers, apps that end. Each event takes the device's lock, does
-// its work without waiting, and leaves. An idle device costs one goroutine, which reads its connection. Guest code
-// and frames to send have goroutines of their own while there is something to run or to send.
+// its work without waiting, and leaves. An idle device costs one goroutine, which reads its connection. Frames to send
+// have one of their own while there are any. Apps of all devices take turns on a few goroutines, a slice of fuel each.
 //
-// Order of locks: Device.mu, then instance.mu, then Engine.mu.
+// Order of locks: Device.mu, then instance.mu, then those of Engine. The runtime's own lock of a module is held while
+// guest code and host functions run: nothing takes it that holds one of these, and host functions take instance.mu
+// only.
 package simulator
 
 import (
@@ -74,7 +76,6 @@ type timing struct {
 	startupWindow time.Duration // an app that lives longer is confirmed
 	restartBase   time.Duration // pause before an app's first restart; doubles
 	restartMax    time.Duration
-	watchdog      time.Duration // for guest code without a pause
 	settle        time.Duration // changes within it travel in one report
 }
 
@@ -83,7 +84,7 @@ var defaultTiming = timing{
 	backoffBase: time.Second, backoffMax: time.Minute, steady: 10 * time.Second,
 	fetch: 15 * time.Second, refetch: 10 * time.Second,
 	startupWindow: 10 * time.Second, restartBase: 500 * time.Millisecond, restartMax: 5 * time.Minute,
-	watchdog: 3 * time.Second, settle: 5 * time.Millisecond,
+	settle: 5 * time.Millisecond,
 }
 
 // maxFirmware is how long the protocol lets a firmware's name be.
@@ -111,6 +112,7 @@ type Device struct {
 	generation uint64
 	digest     *protocol.Digest // of the list of apps that is held
 	apps       map[string]*app
+	arena      arena
 	wanted     *pendingDesired // a desired state that is still being fetched
 	fetch      *fetch          // under way; survives a connection
 	session    *session        // nil while there is none
@@ -127,7 +129,7 @@ func New(cfg Config) (*Device, error) {
 		cfg.Firmware = "simulator"
 	}
 	cfg.Firmware = cleanText(cfg.Firmware, maxFirmware)
-	d := &Device{cfg: cfg, timing: defaultTiming, identity: cfg.Identity, apps: map[string]*app{}, sessions: tls.NewLRUClientSessionCache(1)}
+	d := &Device{cfg: cfg, timing: defaultTiming, identity: cfg.Identity, apps: map[string]*app{}, arena: newArena(cfg.Board), sessions: tls.NewLRUClientSessionCache(1)}
 	d.store = newStore(cfg.StateDir, cfg.NoModules)
 	state, err := d.store.loadState()
 	if err != nil {

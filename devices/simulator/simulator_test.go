@@ -4,6 +4,7 @@ package simulator
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -287,20 +288,26 @@ func TestAModuleThatTheGatewayLacksIsAskedForAgain(t *testing.T) {
 	g.phase("blink", protocol.PhaseRunning)
 }
 
+// A board does not stop an app that never pauses: it gets its slices like any other.
 func TestARunawayDoesNotHoldUpOthers(t *testing.T) {
-	b := newBench(t)
-	g := newTestGateway(t, b.ca)
-	b.config.Endpoints, b.timing.watchdog = []string{g.address}, time.Second
-	b.powerOn()
-	blink, runaway := g.example("blink"), g.misbehave("spin")
-	runaway.RestartPolicy = protocol.RestartNever
-	g.desire(blink, runaway)
-	g.phase("blink", protocol.PhaseRunning)
-	until(t, "LED 0 is on beside a runaway", func() bool { return b.device.LEDs()&1 != 0 })
-	s := g.phase("misbehaves", protocol.PhaseFailed)
-	if s.Reason != protocol.ReasonWatchdog || !strings.Contains(s.Message, "without a pause") {
-		t.Fatalf("misbehaves: %+v", s)
+	b, g := start(t)
+	blink := g.example("blink")
+	runaway := make([]protocol.App, 6)
+	for n := range runaway {
+		runaway[n] = g.misbehave("spin")
+		runaway[n].Name = fmt.Sprintf("runaway%d", n)
 	}
+	g.desire(append([]protocol.App{blink}, runaway...)...)
+	for _, app := range runaway {
+		g.phase(app.Name, protocol.PhaseRunning)
+	}
+	g.phase("blink", protocol.PhaseRunning)
+	for range 3 {
+		until(t, "LED 0 is on beside runaways", func() bool { return b.device.LEDs()&1 != 0 })
+		until(t, "LED 0 is off beside runaways", func() bool { return b.device.LEDs()&1 == 0 })
+	}
+	g.desire(blink)
+	g.wait("the runaways are gone", func() bool { return len(g.states) == 1 })
 	if g.phase("blink", protocol.PhaseRunning).Restarts != 0 {
 		t.Error("blink was restarted")
 	}
@@ -313,7 +320,7 @@ func TestHowAppsFail(t *testing.T) {
 	}{
 		"trap":    {protocol.ReasonTrapped, "unreachable in function 3"},
 		"memory":  {protocol.ReasonTrapped, "out of bounds memory access in function 3"},
-		"recurse": {protocol.ReasonTrapped, "stack overflow"},
+		"recurse": {protocol.ReasonTrapped, "call stack exhausted in function 4"},
 		"exit":    {protocol.ReasonExited, "run returned 1"},
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -392,7 +399,8 @@ func TestAVersionThatCannotRunGoesBackToo(t *testing.T) {
 	}
 	tooLarge := good
 	tooLarge.Spec = 3
-	tooLarge.Limits = memoryLimit(1 << 24)
+	stack := uint32(1 << 24)
+	tooLarge.Limits = &protocol.AppLimits{Stack: &stack}
 	g.desire(tooLarge)
 	g.wait("it is refused for its memory", func() bool {
 		s := g.states["blink"]
@@ -421,14 +429,15 @@ func TestWhatIsRejected(t *testing.T) {
 		}, protocol.ReasonPermissionDenied},
 		"more memory than the board has": {func(g *testGateway) protocol.App {
 			a := g.example("blink")
-			a.Limits = memoryLimit(200 << 10)
+			stack := uint32(200 << 10) // its memory it could not use: the module declares 64 KiB at most
+			a.Limits = &protocol.AppLimits{Stack: &stack}
 			return a
 		}, protocol.ReasonNoMemory},
 		"less memory than its data needs": {func(g *testGateway) protocol.App {
 			a := g.example("thermostat")
 			a.Limits = memoryLimit(1100)
 			return a
-		}, protocol.ReasonNoMemory},
+		}, protocol.ReasonModuleInvalid},
 		"a module larger than the board takes": {func(g *testGateway) protocol.App {
 			a := g.example("blink")
 			a.Artifact.Size = 1 << 20
@@ -722,7 +731,7 @@ func (b *bench) idle(name string) bool {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return !i.busy
+	return !i.scheduled
 }
 
 func TestAnAppThatNothingCanWakeHasCompleted(t *testing.T) {

@@ -148,18 +148,23 @@ type Checker struct {
 	pool pool
 }
 
-// New compiles the runtime. Close ends everything that was made with it.
+// compiled keeps the runtime's machine code for the next Checker of the process.
+var compiled = wazero.NewCompilationCache()
+
+// New compiles the runtime, once in a process. Close ends everything that was
+// made with it.
 func New(ctx context.Context) (*Checker, error) {
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages)
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages).WithCompilationCache(compiled)
 	rt := wazero.NewRuntimeWithConfig(ctx, config)
 	fail := func(err error) (*Checker, error) {
 		_ = rt.Close(ctx)
 		return nil, fmt.Errorf("wasmcheck: %w", err)
 	}
 	i32 := api.ValueTypeI32
-	_, err := rt.NewHostModuleBuilder("wasmbed").NewFunctionBuilder().
-		WithGoModuleFunction(api.GoModuleFunc(hostCall), []api.ValueType{i32, i32, i32}, []api.ValueType{i32}).
-		Export("call").Instantiate(ctx)
+	_, err := rt.NewHostModuleBuilder("wasmbed").
+		NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(hostCall), []api.ValueType{i32, i32, i32}, []api.ValueType{i32}).Export("call").
+		NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(zero), []api.ValueType{i32, i32}, nil).Export("zero").
+		Instantiate(ctx)
 	if err != nil {
 		return fail(err)
 	}

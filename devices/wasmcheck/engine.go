@@ -12,6 +12,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 //go:embed runtime.wasm
@@ -21,10 +22,8 @@ var runtimeWasm []byte
 const MaxModule = 1<<23 - 1
 
 const (
-	pageSize       = 65536
-	maxMemoryPages = 1 << 14 // 1 GiB for all instances of a program
-	firstBuffer    = 64 << 10
-	maxBuffer      = 64 << 20 // for loading one module
+	firstBuffer = 64 << 10
+	maxBuffer   = 64 << 20 // for loading one module
 )
 
 // Sizes and places of the C structures (asserted in firmware/wasm/wasm32/guest.c).
@@ -48,6 +47,7 @@ type engine struct {
 	forward uint64 // table index of guest_forward's function
 	heap    uint32
 	top     uint32 // first free byte
+	dirty   uint32 // everything from here on is zero
 	free    map[uint32][]uint32
 	stack   [8]uint64
 }
@@ -59,8 +59,18 @@ var guestFunctions = []string{
 	"wasm_memory_at", "wasm_memory_size", "wasm_global",
 }
 
-func newEngine(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule) (*engine, error) {
-	mod, err := rt.InstantiateModule(ctx, code, wazero.NewModuleConfig().WithName(""))
+func newEngine(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule) (_ *engine, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			refused, ok := v.(errMapping)
+			if !ok {
+				panic(v)
+			}
+			err = fmt.Errorf("starting the runtime: %w", refused)
+		}
+	}()
+	mod, err := rt.InstantiateModule(experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserveMemory)), code,
+		wazero.NewModuleConfig().WithName(""))
 	if err != nil {
 		return nil, fmt.Errorf("starting the runtime: %w", err)
 	}
@@ -78,7 +88,7 @@ func newEngine(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModul
 	}
 	e.forward = forward[0]
 	e.heap = (uint32(heap[0]) + 7) &^ 7
-	e.top = e.heap
+	e.top, e.dirty = e.heap, e.heap
 	return e, nil
 }
 
@@ -94,11 +104,11 @@ func (e *engine) call(ctx context.Context, name string, args ...uint64) (uint64,
 	return e.stack[0], nil
 }
 
-var errMemory = errors.New("wasmcheck: the program's instances need more than 1 GiB")
+var errMemory = errors.New("wasmcheck: the program's instances need more than 4 GiB")
 
 // reserve makes sure that the memory reaches up to end.
 func (e *engine) reserve(end uint64) error {
-	if end > maxMemoryPages*pageSize {
+	if end > maxMemory {
 		return errMemory
 	}
 	if have := uint64(e.mem.Size()); end > have {
@@ -109,9 +119,28 @@ func (e *engine) reserve(end uint64) error {
 	return nil
 }
 
-// alloc gives size bytes aligned to 8. Blocks of one size are reused.
+// alloc gives size bytes aligned to 8, to be written to. Blocks of one size are reused.
 func (e *engine) alloc(size uint32) (uint32, error) {
-	if size > maxMemoryPages*pageSize {
+	p, err := e.allocArena(size)
+	if err == nil {
+		e.taint(uint64(p) + uint64(size))
+	}
+	return p, err
+}
+
+// taint notes that bytes below end are not zero any more.
+func (e *engine) taint(end uint64) { e.dirty = max(e.dirty, uint32(min(end, maxMemory))) }
+
+// zero makes n bytes zero, without touching what is. The runtime calls it for an instance's memory.
+func (e *engine) zero(p, n uint32) {
+	if end := min(uint64(p)+uint64(n), uint64(e.dirty)); end > uint64(p) {
+		clear(e.read(p, uint32(end)-p))
+	}
+}
+
+// allocArena is alloc for what may stay untouched; the caller taints it.
+func (e *engine) allocArena(size uint32) (uint32, error) {
+	if size > maxMemory {
 		return 0, errMemory
 	}
 	size = (size + 7) &^ 7
@@ -198,9 +227,11 @@ func (e *engine) load(ctx context.Context, module []byte) (uint32, error) {
 	}
 	buffer := e.top
 	for size := uint32(firstBuffer); ; size *= 2 {
-		if err := e.reserve(uint64(buffer) + uint64(size)); err != nil {
+		end := uint64(buffer) + uint64(size)
+		if err := e.reserve(end); err != nil {
 			return 0, err
 		}
+		e.taint(end)
 		code, err := e.call(ctx, "wasm_load", uint64(fail+sizeError), uint64(bytes), uint64(len(module)),
 			uint64(buffer), uint64(size), uint64(fail))
 		if err != nil {

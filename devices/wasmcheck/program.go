@@ -3,11 +3,13 @@
 package wasmcheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 
 	"github.com/tetratelabs/wazero/api"
@@ -59,22 +61,44 @@ func (c *Call) Return64(v uint64) { c.Instance.p.e.mem.WriteUint64Le(c.slots, v)
 // Memory gives n bytes of the app's memory from address on, to read or write;
 // false if they are not all inside. The slice is valid during the call.
 func (c *Call) Memory(address, n uint32) ([]byte, bool) {
-	b, err := c.Instance.memory(c.Instance.ctx, address, n)
+	b, err := c.Instance.memory(address, n)
 	return b, err == nil && b != nil
+}
+
+// Text gives the bytes from address up to a zero byte, which must come within
+// limit bytes.
+func (c *Call) Text(address, limit uint32) (string, bool) {
+	size, err := c.Instance.call(c.Instance.p.ctx, "wasm_memory_size")
+	if err != nil || uint64(address) >= size {
+		return "", false
+	}
+	b, ok := c.Memory(address, min(limit, uint32(size)-address))
+	text, _, found := bytes.Cut(b, []byte{0})
+	return string(text), ok && found
 }
 
 // Program is a module, loaded once, of which many instances can run.
 type Program struct {
-	mu   sync.Mutex
-	e    *engine
-	m    uint32
-	info Info
+	mu      sync.Mutex
+	e       *engine
+	m       uint32
+	info    Info
+	ctx     context.Context   // for calls that lead to host functions: says that this is their program
+	exports map[string]export // functions
 	// instances by the address of their record, for host calls
 	instances map[uint32]*Instance
-	// tables of host functions by what they say; instances with the same
-	// functions and permissions share one
-	tables map[string]uint32
-	slots  uint32 // 256 slots for arguments, used while mu is held
+	// tables of host functions, by the place of their first row and by what
+	// they say; instances with the same functions and permissions share one
+	byPlace map[*HostFunction]hostTable
+	tables  map[string]hostTable
+	slots   uint32 // 256 slots for arguments, used while mu is held
+}
+
+// export is an exported function.
+type export struct {
+	index  uint32
+	params string // a letter each, as in wasm.h
+	full   string // the signature for people
 }
 
 // Program loads a module. A refusal is an [*Error].
@@ -83,9 +107,13 @@ func (c *Checker) Program(ctx context.Context, module []byte) (*Program, error) 
 	if err != nil {
 		return nil, fmt.Errorf("wasmcheck: %w", err)
 	}
-	p := &Program{e: e, instances: map[uint32]*Instance{}, tables: map[string]uint32{}}
+	p := &Program{e: e, instances: map[uint32]*Instance{}, byPlace: map[*HostFunction]hostTable{}, tables: map[string]hostTable{}}
+	p.ctx = context.WithValue(context.WithoutCancel(ctx), programKey{}, p)
 	if p.m, err = e.load(ctx, module); err == nil {
 		p.info, err = e.info(ctx, p.m)
+	}
+	if err == nil {
+		p.exports, err = callable(p.info)
 	}
 	if err == nil {
 		p.slots, err = e.alloc(slotBytes)
@@ -98,8 +126,24 @@ func (c *Checker) Program(ctx context.Context, module []byte) (*Program, error) 
 	return p, nil
 }
 
-// Info describes the module.
-func (p *Program) Info() Info { return p.info }
+func callable(info Info) (map[string]export, error) {
+	out := map[string]export{}
+	for _, x := range info.Exports {
+		if x.Kind != Function {
+			continue
+		}
+		short, err := shortSignature(x.Signature)
+		if err != nil {
+			return nil, err
+		}
+		params, _, _ := strings.Cut(short, ":")
+		out[x.Name] = export{x.Index, params, x.Signature}
+	}
+	return out, nil
+}
+
+// Info describes the module. It must not be changed.
+func (p *Program) Info() *Info { return &p.info }
 
 // RAM says what one instance takes on a board under these limits.
 func (p *Program) RAM(ctx context.Context, limits Limits) (RAM, error) {
@@ -117,7 +161,9 @@ func (p *Program) Close(ctx context.Context) error {
 
 // Config is what an instance gets.
 type Config struct {
-	Limits    Limits
+	Limits Limits
+	// Functions must not change afterwards. Instances that get the same slice
+	// share what is made of it.
 	Functions []HostFunction
 	// User is for the host functions.
 	User any
@@ -125,13 +171,13 @@ type Config struct {
 
 // Instance is a running copy of a program.
 type Instance struct {
-	p     *Program
-	host  []HostFunction
-	user  any
-	addr  uint32 // struct wasm_instance; 0 when closed
-	size  uint32
-	table uint32 // the host functions' rows
-	ctx   context.Context
+	p       *Program
+	host    []HostFunction
+	current Call // of a host function
+	user    any
+	addr    uint32 // struct wasm_instance; 0 when closed
+	size    uint32
+	table   uint32 // the host functions' rows
 }
 
 const slotBytes = 256 * 4
@@ -160,8 +206,8 @@ func (p *Program) instantiate(ctx context.Context, i *Instance, limits Limits) e
 	if err != nil {
 		return err
 	}
-	i.table = table
-	config, err := e.put(configBytes(table, uint32(len(i.host)), limits))
+	i.table = uint32(table)
+	config, err := e.put(configBytes(i.table, uint32(len(i.host)), limits))
 	if err != nil {
 		return err
 	}
@@ -173,17 +219,18 @@ func (p *Program) instantiate(ctx context.Context, i *Instance, limits Limits) e
 	if uint32(size) == 0 {
 		return &Error{Code: ErrMemory, Detail: "an instance needs more than 4 GiB"}
 	}
-	arena, err := e.alloc(uint32(size))
+	arena, err := e.allocArena(uint32(size))
 	if err != nil {
 		return err
 	}
+	defer e.taint(uint64(arena) + size)
 	i.addr, i.size = arena, uint32(size)
 	fail, err := e.alloc(sizeError + 4)
 	if err != nil {
 		return err
 	}
 	defer e.release(fail, sizeError+4)
-	code, err := e.call(ctx, "wasm_instantiate", uint64(fail+sizeError), uint64(p.m), uint64(config), uint64(arena), size, uint64(fail))
+	code, err := e.call(p.ctx, "wasm_instantiate", uint64(fail+sizeError), uint64(p.m), uint64(config), uint64(arena), size, uint64(fail))
 	if err != nil {
 		return err
 	}
@@ -207,10 +254,19 @@ func (p *Program) refusal(fail uint32) *Error {
 	return err
 }
 
-// hostTable gives the address of the functions' rows (struct
-// wasm_host_function), which are followed by their texts.
-func (p *Program) hostTable(functions []HostFunction) (uint32, error) {
-	texts := []byte{}
+// hostTable is where the functions' rows (struct wasm_host_function) are.
+type hostTable uint32
+
+// hostTable writes the rows and, behind them, their texts, unless it has done
+// so for the same functions before.
+func (p *Program) hostTable(functions []HostFunction) (hostTable, error) {
+	if len(functions) == 0 {
+		return 0, nil
+	}
+	if table, ok := p.byPlace[&functions[0]]; ok {
+		return table, nil
+	}
+	texts, key := []byte{}, strings.Builder{}
 	for _, f := range functions {
 		short, err := shortSignature(f.Signature)
 		if err != nil {
@@ -219,26 +275,39 @@ func (p *Program) hostTable(functions []HostFunction) (uint32, error) {
 		for _, s := range []string{f.Module, f.Name, short} {
 			texts = append(append(texts, s...), 0)
 		}
+		fmt.Fprint(&key, f.Denied)
 	}
-	key := string(texts)
-	for _, f := range functions {
-		key += fmt.Sprint(f.Denied)
+	key.Write(texts)
+	table, ok := p.tables[key.String()]
+	if !ok {
+		var err error
+		if table, err = p.writeTable(functions, texts); err != nil {
+			return 0, err
+		}
+		p.tables[key.String()] = table
 	}
-	if addr, ok := p.tables[key]; ok {
-		return addr, nil
+	if len(p.byPlace) < maxPlaces {
+		p.byPlace[&functions[0]] = table
 	}
+	return table, nil
+}
+
+// maxPlaces bounds what a caller that makes its functions anew each time costs.
+const maxPlaces = 64
+
+func (p *Program) writeTable(functions []HostFunction, texts []byte) (hostTable, error) {
 	size := uint32(len(functions) * sizeRow)
 	addr, err := p.e.alloc(size + uint32(len(texts)))
 	if err != nil {
 		return 0, err
 	}
 	rows := make([]byte, 0, size)
-	next := addr + size
+	next, rest := addr+size, texts
 	for _, f := range functions {
-		short, _ := shortSignature(f.Signature)
-		for _, s := range []string{f.Module, f.Name, short} {
+		for range 3 {
+			n := bytes.IndexByte(rest, 0) + 1
 			rows = binary.LittleEndian.AppendUint32(rows, next)
-			next += uint32(len(s)) + 1
+			next, rest = next+uint32(n), rest[n:]
 		}
 		permission := uint32(0)
 		if f.Denied {
@@ -248,8 +317,7 @@ func (p *Program) hostTable(functions []HostFunction) (uint32, error) {
 		rows = binary.LittleEndian.AppendUint32(rows, uint32(p.e.forward))
 	}
 	p.e.mem.Write(addr, append(rows, texts...))
-	p.tables[key] = addr
-	return addr, nil
+	return hostTable(addr), nil
 }
 
 func (i *Instance) release() {
@@ -300,21 +368,27 @@ func (s Status) String() string {
 
 // Call begins a call of an exported function. Run executes it.
 func (i *Instance) Call(ctx context.Context, name string, args ...uint64) error {
-	export, ok := i.p.info.Export(name)
-	if !ok || export.Kind != Function {
+	x, ok := i.p.exports[name]
+	if !ok {
 		return &Error{Code: ErrArgument, Detail: fmt.Sprintf("the module exports no function %q", name)}
 	}
-	slots, err := slotsOf(export.Signature, args)
-	if err != nil {
-		return &Error{Code: ErrArgument, Detail: fmt.Sprintf("calling %q: %v", name, err)}
+	if len(args) != len(x.params) {
+		return &Error{Code: ErrArgument, Detail: fmt.Sprintf("calling %q: %d arguments for %s", name, len(args), x.full)}
 	}
 	i.p.mu.Lock()
 	defer i.p.mu.Unlock()
 	if i.addr == 0 {
 		return errClosed
 	}
-	i.p.e.mem.Write(i.p.slots, slots)
-	code, err := i.call(ctx, "wasm_call", uint64(export.Index), uint64(i.p.slots))
+	at := i.p.slots
+	for k, letter := range []byte(x.params) {
+		i.p.e.mem.WriteUint32Le(at, uint32(args[k]))
+		if at += 4; letter == 'I' || letter == 'F' {
+			i.p.e.mem.WriteUint32Le(at, uint32(args[k]>>32))
+			at += 4
+		}
+	}
+	code, err := i.call(ctx, "wasm_call", uint64(x.index), uint64(i.p.slots))
 	if err != nil {
 		return err
 	}
@@ -324,40 +398,12 @@ func (i *Instance) Call(ctx context.Context, name string, args ...uint64) error 
 	return nil
 }
 
-// slotsOf encodes arguments for a signature in the long form.
-func slotsOf(signature string, args []uint64) ([]byte, error) {
-	short, err := shortSignature(signature)
-	if err != nil {
-		return nil, err
-	}
-	var b []byte
-	for _, letter := range short {
-		if letter == ':' {
-			break
-		}
-		if len(args) == 0 {
-			return nil, fmt.Errorf("too few arguments for %s", signature)
-		}
-		b = binary.LittleEndian.AppendUint32(b, uint32(args[0]))
-		if letter == 'I' || letter == 'F' {
-			b = binary.LittleEndian.AppendUint32(b, uint32(args[0]>>32))
-		}
-		args = args[1:]
-	}
-	if len(args) > 0 {
-		return nil, fmt.Errorf("too many arguments for %s", signature)
-	}
-	return b, nil
-}
-
 // Run goes on with the call under way for at most this much fuel, as counted
 // on a board (wasm.h, FUEL). Fuel is what bounds it: it does not look at ctx.
-func (i *Instance) Run(ctx context.Context, fuel uint32) (Status, error) {
+func (i *Instance) Run(_ context.Context, fuel uint32) (Status, error) {
 	i.p.mu.Lock()
 	defer i.p.mu.Unlock()
-	i.ctx = context.WithValue(ctx, programKey{}, i.p)
-	defer func() { i.ctx = nil }()
-	s, err := i.call(i.ctx, "wasm_run", uint64(min(fuel, math.MaxInt32)))
+	s, err := i.call(i.p.ctx, "wasm_run", uint64(min(fuel, math.MaxInt32)))
 	return Status(s), err
 }
 
@@ -384,7 +430,7 @@ func (i *Instance) Wake(ctx context.Context, slots ...uint32) error {
 	if i.addr == 0 {
 		return errClosed
 	}
-	i.p.e.mem.Write(i.p.slots, make([]byte, slotBytes)) // results that are not given are 0
+	clear(i.p.e.read(i.p.slots, slotBytes)) // results that are not given are 0
 	for k, v := range slots[:min(len(slots), 255)] {
 		i.p.e.mem.WriteUint32Le(i.p.slots+4*uint32(k), v)
 	}
@@ -503,8 +549,8 @@ func (i *Instance) Usage(ctx context.Context) (u Usage, err error) {
 
 // memory gives a view of the app's memory, nil if it is out of bounds; i.p.mu
 // is held.
-func (i *Instance) memory(ctx context.Context, address, n uint32) ([]byte, error) {
-	at, err := i.call(ctx, "wasm_memory_at", uint64(address), uint64(n))
+func (i *Instance) memory(address, n uint32) ([]byte, error) {
+	at, err := i.call(i.p.ctx, "wasm_memory_at", uint64(address), uint64(n))
 	if err != nil || at == 0 {
 		return nil, err
 	}
@@ -512,10 +558,10 @@ func (i *Instance) memory(ctx context.Context, address, n uint32) ([]byte, error
 }
 
 // ReadMemory copies n bytes of the app's memory; false if they are not all inside.
-func (i *Instance) ReadMemory(ctx context.Context, address, n uint32) ([]byte, bool) {
+func (i *Instance) ReadMemory(_ context.Context, address, n uint32) ([]byte, bool) {
 	i.p.mu.Lock()
 	defer i.p.mu.Unlock()
-	b, err := i.memory(ctx, address, n)
+	b, err := i.memory(address, n)
 	if err != nil || b == nil {
 		return nil, false
 	}
@@ -529,6 +575,12 @@ func hostCall(ctx context.Context, _ api.Module, stack []uint64) {
 	p := ctx.Value(programKey{}).(*Program)
 	i := p.instances[uint32(stack[0])]
 	row := (uint32(stack[1]) - i.table) / sizeRow
-	result := i.host[row].Call(&Call{Instance: i, slots: uint32(stack[2])})
+	i.current = Call{Instance: i, slots: uint32(stack[2])}
+	result := i.host[row].Call(&i.current)
 	stack[0] = uint64(result)
+}
+
+// zero is what the runtime calls to make an instance's memory zero: (at, bytes).
+func zero(ctx context.Context, _ api.Module, stack []uint64) {
+	ctx.Value(programKey{}).(*Program).e.zero(uint32(stack[0]), uint32(stack[1]))
 }

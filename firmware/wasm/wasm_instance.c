@@ -307,7 +307,7 @@ static void init_memory(struct wasm_instance *i, const struct wasm_config *confi
 	m->max_pages = info->max;
 	m->has_max = info->has_max;
 	m->page_shift = info->page_shift;
-	__builtin_memset(data, 0, m->limit);
+	WASM_ZERO(data, m->limit);
 }
 
 static void init_tables(struct wasm_instance *i, const struct wasm_config *config, struct wasm_table *records, uint32_t *items)

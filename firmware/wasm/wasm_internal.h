@@ -25,6 +25,13 @@
 
 #include "wasm.h"
 
+/* How an instance's memory is made zero; wasm32/guest.c knows what is already. */
+#ifndef WASM_ZERO
+#define WASM_ZERO(at, n) __builtin_memset(at, 0, n)
+#else
+void WASM_ZERO(void *at, uint32_t length);
+#endif
+
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the runtime needs a little-endian machine"
 #endif
