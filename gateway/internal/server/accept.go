@@ -9,7 +9,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -35,23 +34,9 @@ type handshakes struct {
 }
 
 type handshake struct {
-	conn    *heardConn
+	conn    *wire
 	started time.Time
 	evicted bool
-}
-
-// heardConn knows whether the other side has said anything yet.
-type heardConn struct {
-	net.Conn
-	heard atomic.Bool
-}
-
-func (c *heardConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if n > 0 && !c.heard.Load() {
-		c.heard.Store(true)
-	}
-	return n, err
 }
 
 func newHandshakes() *handshakes {
@@ -65,7 +50,7 @@ func (h *handshakes) setLimit(n int) {
 }
 
 // begin waits for a place. It returns nil when ctx ends first.
-func (h *handshakes) begin(ctx context.Context, conn *heardConn) *list.Element {
+func (h *handshakes) begin(ctx context.Context, conn *wire) *list.Element {
 	for {
 		element, wait := h.try(conn)
 		if element != nil {
@@ -84,7 +69,7 @@ func (h *handshakes) begin(ctx context.Context, conn *heardConn) *list.Element {
 }
 
 // try takes a place, or says how long to wait until one can be taken away.
-func (h *handshakes) try(conn *heardConn) (*list.Element, time.Duration) {
+func (h *handshakes) try(conn *wire) (*list.Element, time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.pending.Len() >= h.limit {
@@ -160,7 +145,12 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 			continue
 		}
 		delay = 0
-		conn := &heardConn{Conn: raw}
+		conn, err := newWire(raw)
+		if err != nil {
+			_ = raw.Close()
+			s.log.Error(err, "cannot serve a connection")
+			continue
+		}
 		element := s.handshakes.begin(ctx, conn)
 		if element == nil {
 			_ = raw.Close()
@@ -172,7 +162,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 
 // handshake makes a connection of a device out of one of the network. Reading goes on in a goroutine of its own, whose
 // stack is small: the handshake's deep stack does not stay with the connection.
-func (s *Server) handshake(ctx context.Context, raw net.Conn, end func() (evicted bool)) {
+func (s *Server) handshake(ctx context.Context, raw *wire, end func() (evicted bool)) {
 	var who identity
 	conn := tls.Server(raw, s.verifier(ctx, &who))
 	deadline, cancel := context.WithTimeout(ctx, handshakeTimeout)
@@ -189,10 +179,15 @@ func (s *Server) handshake(ctx context.Context, raw net.Conn, end func() (evicte
 	}
 	s.m.handshakes.WithLabelValues(result).Inc()
 	if err == nil {
-		c := s.newConn(who, conn)
+		forgetCertificates(conn)
+		c := s.newConn(who, conn, raw)
 		s.group.Go(c.run)
 	}
 }
+
+// forgetCertificates drops the parsed certificates of the other side, which take kilobytes. Nothing asks for them after
+// the handshake: whom it proved is known, and the session's ticket, which holds them, is sent.
+func forgetCertificates(conn *tls.Conn) { clear(conn.ConnectionState().PeerCertificates) }
 
 // handshakeFailed names what went wrong, and remembers a key that was refused.
 func (s *Server) handshakeFailed(err error, evicted bool, remote string) string {

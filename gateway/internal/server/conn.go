@@ -27,13 +27,14 @@ var (
 	errReleased   = errors.New("device was released")
 )
 
-// conn is one connection of a device. One goroutine reads, a new one for each frame: handling a frame takes a deep
-// stack, waiting for the next one does not, and most connections wait most of the time. Another goroutine writes while
-// there is something to write. Everything that touches the session holds mu.
+// conn is one connection of a device. One goroutine waits for frames, and another one takes its place while there are
+// some: handling a frame takes a deep stack, waiting for the next one does not, and most connections wait most of the
+// time. Another goroutine writes while there is something to write. Everything that touches the session holds mu.
 type conn struct {
 	s      *Server
 	who    identity
 	tls    *tls.Conn
+	wire   *wire
 	remote string
 	header [protocol.HeaderSize]byte
 
@@ -56,10 +57,10 @@ type conn struct {
 	in, out  int64             // bytes of frames
 }
 
-func (s *Server) newConn(who identity, secure *tls.Conn) *conn {
+func (s *Server) newConn(who identity, secure *tls.Conn, network *wire) *conn {
 	now := time.Now()
 	return &conn{
-		s: s, who: who, tls: secure, remote: secure.RemoteAddr().String(),
+		s: s, who: who, tls: secure, wire: network, remote: secure.RemoteAddr().String(),
 		session: session.New(s.settings.Load().session, s.nextEpoch(who.device, now), now),
 	}
 }
@@ -75,12 +76,25 @@ func (c *conn) run() {
 	c.s.group.Go(c.next)
 }
 
-// next takes one frame, and leaves those that follow to the next goroutine.
+// next takes the frames that have come and leaves it to await to wait for more.
 func (c *conn) next() {
-	if err := c.read(); err != nil {
-		c.finish(err)
-		return
+	for {
+		err := c.read()
+		if errors.Is(err, errIdle) {
+			c.s.group.Go(c.await)
+			return
+		}
+		if err != nil {
+			c.finish(err)
+			return
+		}
 	}
+}
+
+// await waits until something comes, the connection ends or its deadline passes. It calls nothing else, so that its
+// stack stays at its smallest.
+func (c *conn) await() {
+	c.wire.await()
 	c.s.group.Go(c.next)
 }
 
@@ -134,13 +148,27 @@ func (c *conn) apply(v verdict) bool {
 // jittered is between d and twice d.
 func jittered(d time.Duration) time.Duration { return d + rand.N(d) }
 
-// read takes one frame. An error says why the connection ends.
+// incoming reads one frame's bytes. Until the first of them has come, it does not wait.
+type incoming struct {
+	c     *conn
+	begun bool
+}
+
+// Read implements [io.Reader].
+func (r *incoming) Read(b []byte) (int, error) {
+	r.c.wire.idle = !r.begun
+	n, err := r.c.tls.Read(b)
+	r.begun = r.begun || n > 0
+	return n, err
+}
+
+// read takes one frame. An error says why the connection ends, or is errIdle when there is none now.
 func (c *conn) read() error {
 	limit, err := c.prepareRead()
 	if err != nil {
 		return err
 	}
-	body, err := protocol.ReadBody(c.tls, c.header[:], limit)
+	body, err := protocol.ReadBody(&incoming{c: c}, c.header[:], limit)
 	var timeout net.Error
 	switch {
 	case err == nil:
@@ -153,6 +181,9 @@ func (c *conn) read() error {
 		})
 	case errors.As(err, &timeout) && timeout.Timeout():
 		c.do(func(s *session.Session) session.Output { return s.Tick(time.Now()) })
+	case errors.Is(err, errIdle):
+		c.do(func(s *session.Session) session.Output { return s.Tick(time.Now()) })
+		return errIdle
 	case errors.Is(err, protocol.ErrTooLarge):
 		c.do((*session.Session).Oversized)
 	case errors.Is(err, io.EOF):
@@ -300,7 +331,7 @@ func (c *conn) finish(err error) {
 	c.end(err)
 	why, drained := c.ending, c.drained
 	c.mu.Unlock()
-	raw := c.tls.NetConn()
+	raw := c.wire.Conn
 	select {
 	case <-drained:
 		if !errors.Is(why, errClosed) {

@@ -247,10 +247,10 @@ func TestTicketKeys(t *testing.T) {
 }
 
 // pipe is a connection that nobody speaks on.
-func pipe(t *testing.T) (*heardConn, net.Conn) {
+func pipe(t *testing.T) (*wire, net.Conn) {
 	here, there := net.Pipe()
 	t.Cleanup(func() { here.Close(); there.Close() })
-	return &heardConn{Conn: here}, there
+	return &wire{Conn: here}, there
 }
 
 func TestHandshakesGiveWay(t *testing.T) {
@@ -258,7 +258,7 @@ func TestHandshakesGiveWay(t *testing.T) {
 		h := newHandshakes()
 		h.setLimit(2)
 		talks, client := pipe(t)
-		go client.Write([]byte{22})
+		go client.Write([]byte{22, 3, 1, 0, 1})
 		if _, err := talks.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestHandshakesGiveWay(t *testing.T) {
 		}
 
 		a, client := pipe(t)
-		go client.Write([]byte{22})
+		go client.Write([]byte{22, 3, 1, 0, 1})
 		a.Read(make([]byte, 1))
 		h.setLimit(1)
 		held := h.begin(t.Context(), a)

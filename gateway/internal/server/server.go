@@ -247,6 +247,7 @@ func (s *Server) serve(ctx context.Context, stop context.CancelFunc, devices, in
 		workers.Go(s.worker)
 	}
 	background.Go(func() { s.keepLease(ctx) })
+	background.Go(func() { keepSmall(ctx) })
 	background.Go(func() { s.followGateway(ctx) })
 	s.ready.Store(true)
 	s.log.Info("serving", "gateway", s.fleet.own.String(), "devices", s.address, "http", s.httpAddress)
