@@ -68,6 +68,12 @@ generate: ## write generated files anew
 tools: ## install compilers where they are missing
 	@firmware/tools/install $(APP_TOOLS)
 
+FUZZTIME ?= 1m
+.PHONY: fuzz-go
+fuzz-go: ## fuzz every parser of the Go side, FUZZTIME=1m each
+	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+	echo "$$(dirname $$file) $$target"; $(GO) test "./$$(dirname $$file)" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2; done; done
+
 .PHONY: bench
 bench: build ## print the product's figures: push to running, commit to applied
 	$(GO) run ./controllers/bench/push
