@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/gatewayclient"
 	"wasmbed.dev/devices/boards"
 	"wasmbed.dev/gateway"
 )
@@ -80,18 +81,22 @@ func hardwareBoards() []string {
 
 // refusedKeys asks every gateway that runs.
 func refusedKeys(command *cobra.Command) ([]refusedKey, error) {
-	g, err := gatewayClientOf(command)
+	objects, err := readerOf(command)
+	if err != nil {
+		return nil, err
+	}
+	g, err := gatewayclient.New(command.Context(), objects)
 	if err != nil {
 		return nil, err
 	}
 	var gateways v1alpha1.GatewayList
-	if err := g.objects.List(command.Context(), &gateways); err != nil {
+	if err := objects.List(command.Context(), &gateways); err != nil {
 		return nil, fmt.Errorf("list gateways: %w", err)
 	}
 	var all []refusedKey
 	for i := range gateways.Items {
 		from := &gateways.Items[i]
-		body, err := g.get(command.Context(), from, "/v1/refused")
+		body, err := g.Get(command.Context(), from, "/v1/refused")
 		if err != nil {
 			return nil, err
 		}

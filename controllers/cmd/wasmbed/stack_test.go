@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/gatewayclient"
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/local"
 	"wasmbed.dev/controllers/internal/status"
@@ -234,24 +235,15 @@ func (s *stack) devices() []string {
 // facts is what the gateway knows of a device of the plant from the device itself.
 func (s *stack) facts(device string) gateway.DeviceFacts {
 	s.t.Helper()
-	g, err := newGatewayClient(s.t.Context(), s.client())
+	g, err := gatewayclient.New(s.t.Context(), s.client())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	assigned, err := g.gatewayOf(s.t.Context(), "plant", device)
+	facts, err := g.Facts(s.t.Context(), "plant", device)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	body, err := g.get(s.t.Context(), assigned, "/v1/devices/plant/"+device)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = body.Close() }()
-	var facts gateway.DeviceFacts
-	if err := json.NewDecoder(body).Decode(&facts); err != nil {
-		s.t.Fatal(err)
-	}
-	return facts
+	return *facts
 }
 
 func (s *stack) repository() *v1alpha1.Repository {

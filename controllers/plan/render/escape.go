@@ -12,19 +12,19 @@ import (
 // HTML), the forge, which looks through what the parser made for names of people, issues and commits, and GitLab's
 // commands at the start of a line. Nothing of the commit is ever at the start of a line, and:
 //
-//   - code puts a text into a code span, in which neither parser nor forge looks for anything. What could end the span
+//   - Code puts a text into a code span, in which neither parser nor forge looks for anything. What could end the span
 //     or a cell of a table is replaced by a look-alike.
-//   - prose writes a sentence whose parts may come from the commit. Punctuation that means something is written as a
+//   - Prose writes a sentence whose parts may come from the commit. Punctuation that means something is written as a
 //     numeric reference, which never is structure, and followed by a word joiner where a forge would read a reference.
-//   - tag is code for inside of HTML, where Markdown is not read.
+//   - Tag is Code for inside of HTML, where Markdown is not read.
 
 const wordJoiner = "\u2060"
 
 // maxCode is the longest code span, in bytes.
 const maxCode = 160
 
-// code is a code span.
-func code(s string) string {
+// Code is a code span.
+func Code(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch r {
 		case '`':
@@ -53,8 +53,8 @@ func cut(s string, limit int) string {
 	return s[:limit] + "…"
 }
 
-// prose is a sentence.
-func prose(s string) string {
+// Prose is a sentence.
+func Prose(s string) string {
 	s = visible(s)
 	var b strings.Builder
 	for i, r := range s {
@@ -76,8 +76,8 @@ func prose(s string) string {
 	return b.String()
 }
 
-// tag is a <code> element for a place where HTML is read and Markdown is not.
-func tag(s string) string {
+// Tag is a <code> element for a place where HTML is read and Markdown is not.
+func Tag(s string) string {
 	var b strings.Builder
 	b.WriteString("<code>")
 	for _, r := range cut(visible(s), maxCode) {

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// MaxComment is the longest comment in bytes. GitHub takes 65,536 characters, others at least as many.
-	MaxComment = 65_000
+	// MaxComment is the longest report in bytes. A forge takes comments of 65,536 characters or more; the rest is for
+	// what stands beside a plan in the same comment.
+	MaxComment = 44_000
 	// reserve is kept for the end of the comment.
 	reserve = 800
 	// mdNames is how many devices a list names.
@@ -32,10 +33,10 @@ func Marker(path string) string {
 // what was left out.
 func Markdown(w io.Writer, r *plan.Report) error {
 	p := &page{}
-	p.add(Marker(r.Path) + "\n### Wasmbed plan: " + prose(Summary(r)) + "\n\n")
-	p.add(fmt.Sprintf("From %s to %s", code(revision(r.Base)), code(revision(r.Head))))
+	p.add(Marker(r.Path) + "\n### Wasmbed plan: " + Prose(Summary(r)) + "\n\n")
+	p.add(fmt.Sprintf("From %s to %s", Code(revision(r.Base)), Code(revision(r.Head))))
 	if r.Head.Subject != "" {
-		p.add(", " + code(r.Head.Subject))
+		p.add(", " + Code(r.Head.Subject))
 	}
 	p.add("\n")
 	p.risks(r)
@@ -115,17 +116,17 @@ func (p *page) risks(r *plan.Report) {
 		return
 	}
 	p.add("\n| | Risk | |\n|---|---|---|\n")
-	n := p.items(16_000, func(yield func(string) bool) {
+	n := p.items(12_000, func(yield func(string) bool) {
 		for _, risk := range r.Risks {
 			level := "warning"
 			if risk.Level == plan.LevelDeny {
 				level = "**denied**"
 			}
-			text := prose(risk.Message)
+			text := Prose(risk.Message)
 			if risk.Subject != "" {
-				text = code(risk.Subject) + ": " + text
+				text = Code(risk.Subject) + ": " + text
 			}
-			if !yield(fmt.Sprintf("| %s | %s | %s |\n", level, code(risk.Rule), text)) {
+			if !yield(fmt.Sprintf("| %s | %s | %s |\n", level, Code(risk.Rule), text)) {
 				return
 			}
 		}
@@ -138,7 +139,7 @@ func (p *page) findings(r *plan.Report) {
 		return
 	}
 	p.add("\n**Findings**\n\n")
-	n := p.items(16_000, func(yield func(string) bool) {
+	n := p.items(12_000, func(yield func(string) bool) {
 		for _, f := range r.Findings {
 			where := f.File
 			if f.Line > 0 {
@@ -146,9 +147,9 @@ func (p *page) findings(r *plan.Report) {
 			}
 			subject := ""
 			if f.Object != "" {
-				subject = code(f.Object) + ": "
+				subject = Code(f.Object) + ": "
 			}
-			if !yield(fmt.Sprintf("- %s %s %s%s\n", strings.ToLower(prose(f.Severity)), code(where), subject, prose(f.Message))) {
+			if !yield(fmt.Sprintf("- %s %s %s%s\n", strings.ToLower(Prose(f.Severity)), Code(where), subject, Prose(f.Message))) {
 				return
 			}
 		}
@@ -170,9 +171,9 @@ func (p *page) overview(r *plan.Report) {
 	}
 	switch b := r.Prune; {
 	case b.Blocked:
-		row("Brake on removals", "stops the commit unless its message ends with the line "+code(b.Trailer))
+		row("Brake on removals", "stops the commit unless its message ends with the line "+Code(b.Trailer))
 	case b.Needed:
-		row("Brake on removals", "released by "+code(b.Trailer))
+		row("Brake on removals", "released by "+Code(b.Trailer))
 	}
 }
 
@@ -180,7 +181,7 @@ func (p *page) overview(r *plan.Report) {
 func names(list []string) string {
 	shown := make([]string, 0, min(len(list), mdNames))
 	for _, name := range list[:min(len(list), mdNames)] {
-		shown = append(shown, code(name))
+		shown = append(shown, Code(name))
 	}
 	text := strings.Join(shown, ", ")
 	if n := len(list) - len(shown); n > 0 {
@@ -190,7 +191,7 @@ func names(list []string) string {
 }
 
 // most keeps the longest section from taking all the room of those below it.
-const most = 24_000
+const most = 18_000
 
 func (p *page) applications(r *plan.Report) {
 	if len(r.Applications) == 0 {
@@ -200,7 +201,7 @@ func (p *page) applications(r *plan.Report) {
 	start := p.b.Len()
 	for i := range r.Applications {
 		a := &r.Applications[i]
-		head := tag(a.Namespace+"/"+a.Name) + " " + strings.ToLower(prose(a.Change)) + ": " + applicationSummary(a)
+		head := Tag(a.Namespace+"/"+a.Name) + " " + strings.ToLower(Prose(a.Change)) + ": " + applicationSummary(a)
 		if p.b.Len()-start > most {
 			p.omit(len(r.Applications)-i, "application")
 			return
@@ -229,14 +230,14 @@ func applicationLines(a *plan.Application) []string {
 	var lines []string
 	line := func(format string, args ...any) { lines = append(lines, "- "+fmt.Sprintf(format, args...)+"\n") }
 	if len(a.Why) > 0 {
-		line("what changes: %s", prose(strings.Join(a.Why, ", ")))
+		line("what changes: %s", Prose(strings.Join(a.Why, ", ")))
 	}
 	if a.Rollout.Waves > 0 {
-		line("%s; at most %s unavailable, each wave at most %s", prose(waves(&a.Rollout)), code(a.Rollout.MaxUnavailable), seconds(a.Rollout.DeadlineSeconds))
+		line("%s; at most %s unavailable, each wave at most %s", Prose(waves(&a.Rollout)), Code(a.Rollout.MaxUnavailable), seconds(a.Rollout.DeadlineSeconds))
 		line("the first wave: %s", names(firstWave(a)))
 	}
 	for _, text := range applicationNotes(a) {
-		line("%s", prose(text))
+		line("%s", Prose(text))
 	}
 	for _, h := range happenings(a) {
 		line("%s %s: %s", number(len(h.devices)), h.verb, names(h.devices))
@@ -282,15 +283,15 @@ func (p *page) modules(r *plan.Report) {
 		for _, f := range moduleFacts(m) {
 			before := "–"
 			if f.before != "" {
-				before = code(f.before)
+				before = Code(f.before)
 			}
-			lines = append(lines, fmt.Sprintf("| %s | %s | %s |\n", prose(f.name), before, code(f.after)))
+			lines = append(lines, fmt.Sprintf("| %s | %s | %s |\n", Prose(f.name), before, Code(f.after)))
 		}
 		lines = append(lines, "\n")
 		for _, l := range moduleLists(m) {
 			lines = append(lines, fmt.Sprintf("- %s: %s\n", l.verb, names(l.devices)))
 		}
-		n := p.folded("Module "+tag(m.Path)+": "+moduleSummary(m), fmt.Sprintf("For %s.\n\n| | before | after |\n|---|---|---|\n", names(m.Applications)),
+		n := p.folded("Module "+Tag(m.Path)+": "+moduleSummary(m), fmt.Sprintf("For %s.\n\n| | before | after |\n|---|---|---|\n", names(m.Applications)),
 			8_000, slices.Values(lines))
 		p.omit(len(lines)-n, "line")
 	}
@@ -310,9 +311,9 @@ func (p *page) boards(r *plan.Report) {
 	n := p.folded("Boards: how full the fullest device of each is", "| Board | Memory for apps | Apps | Storage of modules | Fullest |\n|---|---|---|---|---|\n",
 		most, func(yield func(string) bool) {
 			for _, b := range r.Boards {
-				if !yield(fmt.Sprintf("| %s | %s of %s | %s of %d | %s of %s | %s |\n", code(b.Board),
+				if !yield(fmt.Sprintf("| %s | %s of %s | %s of %d | %s of %s | %s |\n", Code(b.Board),
 					from(number(b.MemoryBefore), number(b.Memory)), number(b.MemoryLimit), from(number(b.AppsBefore), number(b.Apps)), b.AppsLimit,
-					from(number(b.StorageBefore), number(b.Storage)), number(b.StorageLimit), code(b.Fullest))) {
+					from(number(b.StorageBefore), number(b.Storage)), number(b.StorageLimit), Code(b.Fullest))) {
 					return
 				}
 			}
@@ -345,22 +346,22 @@ func groupText(g *group) string {
 	first := &g.objects[0]
 	verb := map[byte]string{'+': "added", '~': "changed", '-': "removed"}[g.sign]
 	if len(g.objects) == 1 {
-		fmt.Fprintf(&b, "- %s %s, %s\n", verb, code(first.Kind+" "+objectName(first)), code(fmt.Sprintf("%s:%d", first.File, first.Line)))
+		fmt.Fprintf(&b, "- %s %s, %s\n", verb, Code(first.Kind+" "+objectName(first)), Code(fmt.Sprintf("%s:%d", first.File, first.Line)))
 	} else {
 		list := make([]string, len(g.objects))
 		for i := range g.objects {
 			list[i] = objectName(&g.objects[i])
 		}
-		fmt.Fprintf(&b, "- %s %s × %s: %s\n", verb, number(len(list)), code(first.Kind), names(list))
+		fmt.Fprintf(&b, "- %s %s × %s: %s\n", verb, number(len(list)), Code(first.Kind), names(list))
 	}
 	for _, f := range first.Fields[:min(len(first.Fields), mostFields)] {
 		switch f.Change {
 		case plan.Added:
-			fmt.Fprintf(&b, "  - %s: + %s\n", code(f.Path), code(shortDigest(f.After)))
+			fmt.Fprintf(&b, "  - %s: + %s\n", Code(f.Path), Code(shortDigest(f.After)))
 		case plan.Removed:
-			fmt.Fprintf(&b, "  - %s: − %s\n", code(f.Path), code(shortDigest(f.Before)))
+			fmt.Fprintf(&b, "  - %s: − %s\n", Code(f.Path), Code(shortDigest(f.Before)))
 		default:
-			fmt.Fprintf(&b, "  - %s: %s → %s\n", code(f.Path), code(shortDigest(f.Before)), code(shortDigest(f.After)))
+			fmt.Fprintf(&b, "  - %s: %s → %s\n", Code(f.Path), Code(shortDigest(f.Before)), Code(shortDigest(f.After)))
 		}
 	}
 	if n := max(len(first.Fields)-mostFields, 0) + first.MoreFields; n > 0 {
@@ -378,7 +379,7 @@ func (p *page) notes(r *plan.Report) {
 	}
 	lines := make([]string, len(r.Notes))
 	for i, n := range r.Notes {
-		lines[i] = "- " + prose(n) + "\n"
+		lines[i] = "- " + Prose(n) + "\n"
 	}
 	p.omit(len(lines)-p.folded("What git does not say", "", 4_000, slices.Values(lines)), "note")
 }

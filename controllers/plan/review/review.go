@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"wasmbed.dev/controllers/fleet"
 	"wasmbed.dev/controllers/plan"
@@ -56,11 +57,38 @@ func Run(ctx context.Context, out io.Writer, o Options) (outcome string, err err
 
 // Report makes the report, with the policies of both revisions applied. Its errors are fit for a terminal.
 func Report(ctx context.Context, o Options) (*plan.Report, error) {
-	r, err := report(ctx, o)
+	c, err := Open(ctx, o)
 	if err != nil {
-		return nil, &cleanError{err}
+		return nil, err
 	}
-	return r, nil
+	return c.Report, c.Close()
+}
+
+// Change is a change of the fleet: both sides judged, and what the one makes of the other.
+type Change struct {
+	Base, Head *fleet.Fleet
+	Report     *plan.Report
+
+	closers []func() error
+}
+
+// Close frees what the fleets read their modules from.
+func (c *Change) Close() error {
+	var err error
+	for _, f := range slices.Backward(c.closers) {
+		err = errors.Join(err, f())
+	}
+	c.closers = nil
+	return err
+}
+
+// Open finds both revisions, judges them and makes the report. Its errors are fit for a terminal.
+func Open(ctx context.Context, o Options) (*Change, error) {
+	c := &Change{}
+	if err := c.open(ctx, o); err != nil {
+		return nil, &cleanError{errors.Join(err, c.Close())}
+	}
+	return c, nil
 }
 
 // cleanError words an error that may name what a commit holds.
@@ -69,40 +97,41 @@ type cleanError struct{ err error }
 func (e *cleanError) Error() string { return plan.Message(e.err.Error()) }
 func (e *cleanError) Unwrap() error { return e.err }
 
-func report(ctx context.Context, o Options) (r *plan.Report, err error) {
+func (c *Change) open(ctx context.Context, o Options) error {
 	s, err := open(o.Dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	c.closers = append(c.closers, s.Close)
 	base, head, err := s.sides(o.Base, o.Head)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, base.close(), head.close()) }()
+	c.closers = append(c.closers, base.close, head.close)
 	basePolicy, headPolicy, note, err := s.policies(base, head)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	in := plan.Input{Path: s.Root, BaseRevision: base.revision, HeadRevision: head.revision, Message: head.message}
 	if in.Base, in.Head, err = s.judge(ctx, base, head); err != nil {
-		return nil, err
+		return err
 	}
+	c.Base, c.Head = in.Base, in.Head
 	if !in.Head.Refused() && !fleet.Diff(in.Base, in.Head).Empty() {
 		runtime, err := wasmcheck.New(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer runtime.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it holds memory only
 		in.Runtime = runtime
 	}
-	if r, err = plan.Compute(ctx, in); err != nil {
-		return nil, err
+	if c.Report, err = plan.Compute(ctx, in); err != nil {
+		return err
 	}
 	if note != "" {
-		r.Notes = append(r.Notes, note)
+		c.Report.Notes = append(c.Report.Notes, note)
 	}
-	return r, policy.Apply(ctx, r, basePolicy, headPolicy)
+	return policy.Apply(ctx, c.Report, basePolicy, headPolicy)
 }
 
 func (s *source) judge(ctx context.Context, base, head *side) (before, after *fleet.Fleet, err error) {

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package gatewayclient asks gateways what they know at this moment, with the administrator's identity.
+package gatewayclient
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,21 +21,17 @@ import (
 	"wasmbed.dev/gateway"
 )
 
-// gatewayClient reads the HTTP side of gateways with the administrator's identity.
-type gatewayClient struct {
+// maxFacts bounds what a gateway answers about one device.
+const maxFacts = 1 << 20
+
+// Client reads the HTTP side of gateways.
+type Client struct {
 	objects client.Client
 	http    *http.Client
 }
 
-func gatewayClientOf(command *cobra.Command) (*gatewayClient, error) {
-	objects, err := readerOf(command)
-	if err != nil {
-		return nil, err
-	}
-	return newGatewayClient(command.Context(), objects)
-}
-
-func newGatewayClient(ctx context.Context, objects client.Client) (*gatewayClient, error) {
+// New reads the administrator's identity through objects.
+func New(ctx context.Context, objects client.Client) (*Client, error) {
 	name := pki.SecretName(pki.Identity{Kind: pki.Client, Name: "admin"})
 	secret := &corev1.Secret{}
 	if err := objects.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: name}, secret); err != nil {
@@ -50,14 +43,14 @@ func newGatewayClient(ctx context.Context, objects client.Client) (*gatewayClien
 	}
 	source := &pki.Source{}
 	source.Set(credentials)
-	return &gatewayClient{objects: objects, http: &http.Client{Transport: &http.Transport{
+	return &Client{objects: objects, http: &http.Client{Transport: &http.Transport{
 		TLSClientConfig:       source.ClientConfig(time.Now, pki.Gateway),
 		ResponseHeaderTimeout: 10 * time.Second,
 	}}}, nil
 }
 
-// get opens a path of a gateway; the caller closes what it returns.
-func (g *gatewayClient) get(ctx context.Context, from *v1alpha1.Gateway, path string) (io.ReadCloser, error) {
+// Get opens a path of a gateway; the caller closes what it returns.
+func (g *Client) Get(ctx context.Context, from *v1alpha1.Gateway, path string) (io.ReadCloser, error) {
 	if from.Status.HTTPAddress == "" {
 		return nil, fmt.Errorf("gateway %s/%s does not run: see `wasmbed status`", from.Namespace, from.Name)
 	}
@@ -77,8 +70,8 @@ func (g *gatewayClient) get(ctx context.Context, from *v1alpha1.Gateway, path st
 	return response.Body, nil
 }
 
-// gatewayOf finds the gateway that a device is assigned to.
-func (g *gatewayClient) gatewayOf(ctx context.Context, namespace, name string) (*v1alpha1.Gateway, error) {
+// GatewayOf finds the gateway that a device is assigned to.
+func (g *Client) GatewayOf(ctx context.Context, namespace, name string) (*v1alpha1.Gateway, error) {
 	device := &v1alpha1.Device{}
 	if err := g.objects.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, device); err != nil {
 		return nil, fmt.Errorf("read device: %w", err)
@@ -94,41 +87,20 @@ func (g *gatewayClient) gatewayOf(ctx context.Context, namespace, name string) (
 	return found, nil
 }
 
-func deviceLogs(command *cobra.Command, device string, follow bool) error {
-	namespace, name, _ := strings.Cut(device, "/")
-	g, err := gatewayClientOf(command)
+// Facts is what a device's gateway knows of it from the device itself.
+func (g *Client) Facts(ctx context.Context, namespace, name string) (*gateway.DeviceFacts, error) {
+	assigned, err := g.GatewayOf(ctx, namespace, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	assigned, err := g.gatewayOf(command.Context(), namespace, name)
+	body, err := g.Get(ctx, assigned, "/v1/devices/"+namespace+"/"+name)
 	if err != nil {
-		return err
-	}
-	query := url.Values{"device": {device}}
-	if follow {
-		query.Set("follow", "1")
-	}
-	body, err := g.get(command.Context(), assigned, "/v1/logs?"+query.Encode())
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = body.Close() }()
-	lines := bufio.NewScanner(body)
-	for lines.Scan() {
-		var line gateway.LogLine
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			return fmt.Errorf("read log line: %w", err)
-		}
-		source := line.App
-		if source == "" {
-			source = "firmware"
-		}
-		if _, err := fmt.Fprintf(command.OutOrStdout(), "%s %-7s %s: %s\n", line.Time.Local().Format("15:04:05.000"), line.Level, status.Printable(source), status.Printable(line.Text)); err != nil {
-			return err
-		}
+	facts := &gateway.DeviceFacts{}
+	if err := json.NewDecoder(io.LimitReader(body, maxFacts)).Decode(facts); err != nil {
+		return nil, fmt.Errorf("read what the gateway knows of device %s/%s: %w", namespace, name, err)
 	}
-	if err := lines.Err(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("read log: %w", err)
-	}
-	return nil
+	return facts, nil
 }
