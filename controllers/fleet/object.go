@@ -328,12 +328,11 @@ func (j *objectJudge) reserved() {
 	if j.id.Kind == kindNamespace {
 		namespace, path = j.id.Name, "metadata.name"
 	}
-	if namespace == v1alpha1.SystemNamespace || strings.HasPrefix(namespace, "kube-") {
+	if namespace == v1alpha1.SystemNamespace || namespace == v1alpha1.IdentityNamespace || strings.HasPrefix(namespace, "kube-") {
 		j.reportField(v1alpha1.ReasonSchemaInvalid, path, "namespace %s belongs to the installation: use another one", quote(namespace))
 	}
-	if j.id.Kind == kindSecret && strings.HasSuffix(j.id.Name, "-identity") &&
-		(strings.HasPrefix(j.id.Name, "device-") || strings.HasPrefix(j.id.Name, "gateway-")) {
-		j.reportField(v1alpha1.ReasonSchemaInvalid, "metadata.name", "Secrets named device-…-identity and gateway-…-identity are made by the controllers: use another name")
+	if j.id.Kind == kindSecret && strings.HasPrefix(j.id.Name, "gateway-") && strings.HasSuffix(j.id.Name, "-identity") {
+		j.reportField(v1alpha1.ReasonSchemaInvalid, "metadata.name", "Secrets named gateway-…-identity are made by the controllers: use another name")
 	}
 }
 

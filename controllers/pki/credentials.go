@@ -38,13 +38,18 @@ const (
 	AnnotationIssuer = "wasmbed.dev/issuer"
 	// AnnotationBundle identifies the bundle of authorities in the Secret.
 	AnnotationBundle = "wasmbed.dev/bundle"
+	// AnnotationHolder is "NAMESPACE/NAME UID" of the object whose identity it is.
+	AnnotationHolder = "wasmbed.dev/holder"
 )
 
-// SecretName is the name of the Secret with the credentials of an identity: in the identity's namespace for devices
-// and gateways, in the system namespace for clients.
+// SecretName is the name of the Secret with the credentials of an identity: for gateways in the identity's namespace,
+// for clients in the system namespace, for devices in a namespace where there is nothing else.
 func SecretName(id Identity) string {
-	if id.Kind == Client {
+	switch id.Kind {
+	case Client:
 		return "client-" + id.Name + "-identity"
+	case Device:
+		return "device-" + id.Namespace + "." + id.Name + "-identity"
 	}
 	return string(id.Kind) + "-" + id.Name + "-identity"
 }

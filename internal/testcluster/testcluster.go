@@ -313,10 +313,12 @@ func (c *Cluster) install() error {
 	if err != nil {
 		return err
 	}
-	system := &corev1.Namespace{}
-	system.Name = v1alpha1.SystemNamespace
-	if err := kube.Create(ctx, system); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
+	for _, name := range []string{v1alpha1.SystemNamespace, v1alpha1.IdentityNamespace} {
+		namespace := &corev1.Namespace{}
+		namespace.Name = name
+		if err := kube.Create(ctx, namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
 	}
 	return c.Apply(ctx, "rbac/*.yaml")
 }

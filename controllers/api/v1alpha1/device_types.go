@@ -160,7 +160,7 @@ type DeviceStatus struct {
 	// Apps is "running/wanted".
 	// +optional
 	Apps string `json:"apps,omitempty"`
-	// Identity names the Secret with its key and certificate, for devices that the installation runs.
+	// Identity names the Secret in IdentityNamespace with its key and certificate, for devices that the installation runs.
 	// +optional
 	Identity string `json:"identity,omitempty"`
 	// +optional

@@ -5,6 +5,10 @@ package v1alpha1
 // SystemNamespace is where an installation keeps what belongs to itself: its Repository, certificates and Leases.
 const SystemNamespace = "wasmbed-system"
 
+// IdentityNamespace is where the Secrets with the identities of devices are that the installation runs. Who runs them
+// reads the Secrets of this namespace and no others.
+const IdentityNamespace = "wasmbed-identities"
+
 // Labels.
 const (
 	// LabelRepositoryName and LabelRepositoryNamespace name the Repository that manages an object. An object that

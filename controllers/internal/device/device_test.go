@@ -170,7 +170,7 @@ func TestTheLifeOfADevice(t *testing.T) {
 
 	secret := &corev1.Secret{}
 	looptest.Eventually(t, func() error {
-		return w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "device-sensor-identity"}, secret)
+		return w.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.IdentityNamespace, Name: "device-" + w.namespace + ".sensor-identity"}, secret)
 	})
 	credentials, err := pki.ParseCredentials(secret.Data)
 	w.must(err)
@@ -237,10 +237,10 @@ func TestAnIdentityThatIsRemovedIsMadeAgain(t *testing.T) {
 	hardware := w.device("board", v1alpha1.DeviceSpec{Backend: v1alpha1.BackendHardware, Keys: []string{key('a')}})
 	secret := &corev1.Secret{}
 	there := func() error {
-		return w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "device-sensor-identity"}, secret)
+		return w.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.IdentityNamespace, Name: "device-" + w.namespace + ".sensor-identity"}, secret)
 	}
 	looptest.Eventually(t, there)
-	if !metav1.IsControlledBy(secret, device) || secret.Labels[v1alpha1.LabelBackend] != "qemu" {
+	if holder, ok := identity.HolderOf(secret); !ok || holder != client.ObjectKeyFromObject(device) || secret.Labels[v1alpha1.LabelBackend] != "qemu" {
 		t.Errorf("metadata %+v", secret.ObjectMeta)
 	}
 	uid := secret.UID
@@ -255,10 +255,21 @@ func TestAnIdentityThatIsRemovedIsMadeAgain(t *testing.T) {
 		return nil
 	})
 	w.want(hardware, "Pending  ?/0 False/NoGateway False/NeverSeen Unknown/NeverSeen")
-	err := w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "device-board-identity"}, secret)
+	err := w.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.IdentityNamespace, Name: "device-" + w.namespace + ".board-identity"}, secret)
 	if !apierrors.IsNotFound(err) {
 		t.Errorf("hardware was given an identity: %v", err)
 	}
+
+	// Nobody sees the device go.
+	w.process.Stop()
+	w.must(w.Delete(t.Context(), device))
+	w.start()
+	looptest.Eventually(t, func() error {
+		if err := there(); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the identity of a device that is gone: %w", err)
+		}
+		return nil
+	})
 }
 
 // key is base64 of what has the length of a P-256 SubjectPublicKeyInfo.
@@ -356,7 +367,7 @@ func asControllers(t *testing.T) *rest.Config {
 func TestASecretOfSomebodyElseIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.gateway("edge", v1alpha1.GatewaySpec{})
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "device-sensor-identity"}, StringData: map[string]string{"mine": "yes"}}
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.IdentityNamespace, Name: "device-" + w.namespace + ".sensor-identity"}, StringData: map[string]string{"mine": "yes"}}
 	w.must(w.Create(t.Context(), foreign))
 	device := w.device("sensor", v1alpha1.DeviceSpec{})
 	w.want(device, "Pending edge ?/0 False/NoIdentity False/NeverSeen Unknown/NeverSeen")

@@ -119,8 +119,8 @@ func (r *reconciler) onSecret() handler.TypedEventHandler[*metav1.PartialObjectM
 		if secret.Labels[v1alpha1.LabelIdentity] != v1alpha1.IdentityDevice {
 			return
 		}
-		if controller := metav1.GetControllerOfNoCopy(secret); controller != nil {
-			q.Add(requestFor(secret.Namespace, controller.Name))
+		if holder, ok := identity.HolderOf(secret); ok {
+			q.Add(ctrl.Request{NamespacedName: holder})
 		}
 	}
 	return handler.TypedFuncs[*metav1.PartialObjectMetadata, ctrl.Request]{

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,10 +121,25 @@ type Holder struct {
 
 func (h *Holder) key() client.ObjectKey {
 	namespace := h.Identity.Namespace
-	if namespace == "" {
+	switch h.Identity.Kind {
+	case pki.Client:
 		namespace = v1alpha1.SystemNamespace
+	case pki.Device:
+		namespace = v1alpha1.IdentityNamespace
 	}
 	return client.ObjectKey{Namespace: namespace, Name: pki.SecretName(h.Identity)}
+}
+
+// annotation is AnnotationHolder of a holder that is an object.
+func (h *Holder) annotation() string {
+	return h.Owner.GetNamespace() + "/" + h.Owner.GetName() + " " + string(h.Owner.GetUID())
+}
+
+// HolderOf is the object whose identity a Secret is; ok is false when it tells none.
+func HolderOf(secret client.Object) (key client.ObjectKey, ok bool) {
+	name, _, _ := strings.Cut(secret.GetAnnotations()[pki.AnnotationHolder], " ")
+	key.Namespace, key.Name, ok = strings.Cut(name, "/")
+	return key, ok
 }
 
 // Ensure makes the Secret of a holder, renews its certificate when that is due, and gives it the present bundle. It
@@ -171,7 +187,7 @@ func (h *Holder) outdated(present *metav1.PartialObjectMetadata, ca *authority, 
 	if err != nil || !now.Before(at) || !ca.trusted[present.Annotations[pki.AnnotationIssuer]] {
 		return true
 	}
-	return h.Owner != nil && !metav1.IsControlledBy(present, h.Owner)
+	return h.Owner != nil && present.Annotations[pki.AnnotationHolder] != h.annotation()
 }
 
 func (k *Keeper) create(ctx context.Context, h *Holder, ca *authority) error {
@@ -247,6 +263,9 @@ func (k *Keeper) issue(h *Holder, ca *authority) (*corev1.Secret, error) {
 		secret.Labels[label] = value
 	}
 	if h.Owner != nil {
+		secret.Annotations[pki.AnnotationHolder] = h.annotation()
+	}
+	if h.Owner != nil && h.Owner.GetNamespace() == key.Namespace {
 		controls := true
 		secret.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: v1alpha1.GroupVersion.String(), Kind: h.OwnerKind, Name: h.Owner.GetName(), UID: h.Owner.GetUID(), Controller: &controls,
@@ -255,7 +274,7 @@ func (k *Keeper) issue(h *Holder, ca *authority) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// Remove deletes the Secret of a holder that is gone; the garbage collector would, in its own time.
+// Remove deletes the Secret of a holder that is gone.
 func (k *Keeper) Remove(ctx context.Context, id pki.Identity) error {
 	h := Holder{Identity: id}
 	present := Metadata()

@@ -87,7 +87,7 @@ func (f *fleet) identity(ctx context.Context, device *v1alpha1.Device) (credenti
 		return nil, "", nil
 	}
 	var secret corev1.Secret
-	err = f.reader.Get(ctx, types.NamespacedName{Namespace: device.Namespace, Name: device.Status.Identity}, &secret)
+	err = f.reader.Get(ctx, types.NamespacedName{Namespace: v1alpha1.IdentityNamespace, Name: device.Status.Identity}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, "", nil
 	}

@@ -137,7 +137,9 @@ func newCache(config *rest.Config, kind v1alpha1.Backend) (cache.Cache, error) {
 		return nil, err
 	}
 	identities := labels.SelectorFromSet(labels.Set{v1alpha1.LabelIdentity: v1alpha1.IdentityDevice, v1alpha1.LabelBackend: strings.ToLower(string(kind))})
-	objects, err := cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: strip, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Label: identities}}})
+	objects, err := cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: strip, ByObject: map[client.Object]cache.ByObject{
+		&corev1.Secret{}: {Label: identities, Namespaces: map[string]cache.Config{v1alpha1.IdentityNamespace: {}}},
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("watch devices: %w", err)
 	}
@@ -218,7 +220,7 @@ func (f *fleet) enqueueHolder(object any) {
 		f.log.Error(err, "identity cannot be used", "secret", client.ObjectKeyFromObject(secret).String())
 		return
 	}
-	f.queue.Add(types.NamespacedName{Namespace: secret.Namespace, Name: credentials.Identity.Name})
+	f.queue.Add(types.NamespacedName{Namespace: credentials.Identity.Namespace, Name: credentials.Identity.Name})
 }
 
 func (f *fleet) enqueueAssigned(object any) {

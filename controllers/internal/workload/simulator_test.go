@@ -112,7 +112,7 @@ func (s *site) identity(name string) *pki.Pair {
 	s.t.Helper()
 	id := pki.DeviceIdentity(s.namespace, name)
 	pair := s.issue(id)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: pki.SecretName(id), Labels: map[string]string{v1alpha1.LabelIdentity: v1alpha1.IdentityDevice, v1alpha1.LabelBackend: "simulated"}},
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.IdentityNamespace, Name: pki.SecretName(id), Labels: map[string]string{v1alpha1.LabelIdentity: v1alpha1.IdentityDevice, v1alpha1.LabelBackend: "simulated"}},
 		Data: pki.SecretData(pair, s.bundle)}
 	var old corev1.Secret
 	if err := s.client.Get(s.t.Context(), client.ObjectKeyFromObject(secret), &old); err == nil {
