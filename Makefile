@@ -31,7 +31,7 @@ up: build ## build and start everything; Ctrl-C ends it
 	@exec $(BIN)/wasmbed up
 
 .PHONY: build
-build: firmware ## build all programs and the firmware into bin/
+build: firmware page ## build all programs, the firmware and the page into bin/
 	@echo "Wasmbed builds (the embedded cluster takes some minutes the first time)"
 	$(call step,wasmbed-cluster kubectl,cd clusters/embedded && $(GO) build -ldflags '-s -w' -o $(BIN)/ ./cmd/...)
 	$(call step,wasmbed,$(GO) build -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./controllers/cmd/...)
@@ -42,19 +42,35 @@ firmware:
 	$(call step,firmware,$(MAKE) -C firmware -j$(shell nproc) all)
 	@mkdir -p $(BIN)/firmware; for elf in firmware/build/*/firmware.elf; do cp -u "$$elf" "$(BIN)/firmware/$$(basename "$$(dirname "$$elf")").elf"; done
 
+# The dashboard's page, which the dashboard's server embeds.
+PAGE := dashboard/page
+PAGE_PACKAGES := $(PAGE)/node_modules/.package-lock.json
+PAGE_SOURCES = $(shell find $(PAGE)/src $(PAGE)/public $(PAGE)/index.html $(PAGE)/*.ts $(PAGE)/*.json -type f)
+
+.PHONY: page
+page: dashboard/dist/index.html
+
+$(PAGE_PACKAGES): $(PAGE)/package.json $(PAGE)/package-lock.json
+	$(call step,packages of the page,cd $(PAGE) && npm ci --no-progress)
+
+dashboard/dist/index.html: $(PAGE_PACKAGES) $(PAGE_SOURCES)
+	$(call step,page,cd $(PAGE) && npm run build)
+
 .PHONY: test
 test: build tools ## run every test
 	$(GO) test -timeout 20m ./...
 	cd clusters/embedded && $(GO) test -timeout 20m ./...
 	$(MAKE) -C firmware test
 	$(MAKE) -C firmware/wasm test
+	cd $(PAGE) && npm test
 
 .PHONY: verify
-verify: tools $(GOLANGCI_LINT) ## formatting, linters, generated files up to date
+verify: tools $(GOLANGCI_LINT) $(PAGE_PACKAGES) ## formatting, linters, generated files up to date
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GOLANGCI_LINT) run ./...
 	$(MAKE) -C firmware/wasm verify
+	cd $(PAGE) && npm run lint
 	@before=$$(git status --porcelain); $(MAKE) --no-print-directory generate; after=$$(git status --porcelain); \
 	test "$$before" = "$$after" || { echo "generated files are not up to date; run make generate and commit:"; git status --porcelain; exit 1; }
 
@@ -91,6 +107,7 @@ size: ## print flash and RAM of firmware and runtime
 .PHONY: clean
 clean: ## remove what was built; the home stays, `wasmbed clean` removes it
 	rm -rf $(BIN) firmware/build
+	find dashboard/dist -mindepth 1 ! -name .keep -delete
 
 $(GOLANGCI_LINT):
 	@echo "builds golangci-lint $(GOLANGCI_LINT_VERSION)"

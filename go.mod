@@ -2,7 +2,7 @@ module wasmbed.dev
 
 go 1.26.0
 
-ignore ./dashboard/node_modules
+ignore ./dashboard/page/node_modules
 
 require (
 	github.com/fluxcd/cli-utils v1.3.0

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { gzipSync } from "node:zlib";
+
+import react from "@vitejs/plugin-react";
+import { defineConfig, type Plugin, type Rollup } from "vite";
+
+const firstViewLimit = 350 * 1024;
+
+// Fails the build when what a browser needs for the first view, compressed, is larger than the limit: the entry, what
+// it imports at once, their styles, and the fonts of Latin text.
+function firstView(): Plugin {
+  return {
+    name: "first-view",
+    generateBundle(_, bundle) {
+      const entry = Object.values(bundle).find((f) => f.type === "chunk" && f.isEntry) as Rollup.OutputChunk | undefined;
+      if (!entry) return;
+      const chunks = new Set<string>();
+      const styles = new Set<string>();
+      const visit = (name: string) => {
+        const chunk = bundle[name];
+        if (chunk?.type !== "chunk" || chunks.has(name)) return;
+        chunks.add(name);
+        for (const css of chunk.viteMetadata?.importedCss ?? []) styles.add(css);
+        chunk.imports.forEach(visit);
+      };
+      visit(entry.fileName);
+      const fonts = Object.keys(bundle).filter((n) => /-latin-wght-normal-.*\.woff2$/.test(n));
+      let total = 0;
+      for (const name of [...chunks, ...styles, ...fonts]) {
+        const file = bundle[name];
+        if (!file) continue;
+        const content = file.type === "chunk" ? file.code : file.source;
+        total += name.endsWith(".woff2") ? content.length : gzipSync(content).length;
+      }
+      const said = `first view: ${(total / 1024).toFixed(1)} KiB compressed, of at most ${firstViewLimit / 1024}`;
+      if (total > firstViewLimit) this.error(said);
+      console.log(said);
+    },
+  };
+}
+
+// The server embeds what is built: files with a hash in their names, nothing inline, nothing from elsewhere.
+export default defineConfig({
+  plugins: [react(), firstView()],
+  build: {
+    outDir: "../dist",
+    emptyOutDir: true, // public/.keep comes back with every build
+    target: "es2023",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+  },
+});
