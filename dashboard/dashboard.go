@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dashboard shows a fleet and changes nothing: it reads the API server through caches, with an identity that
-// has no write verbs, and answers GET requests of whoever knows the token.
+// Package dashboard shows a fleet and changes nothing. It reads the API server with an identity that has no verb that
+// writes, keeps a small row for each object, and serves the page, GET requests and one websocket to whom the token, or
+// the API server, admits. PROTOCOL.md and openapi.yaml are its contract.
 package dashboard
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/dashboard/internal/access"
+	"wasmbed.dev/dashboard/internal/fleet"
+	"wasmbed.dev/dashboard/internal/stream"
+	"wasmbed.dev/dashboard/internal/views"
 )
 
 // Options of the dashboard's process.
@@ -34,39 +34,110 @@ type Options struct {
 	Config *rest.Config
 	// Listen is the address for browsers.
 	Listen string
-	// TokenFile holds the token that opens the dashboard.
+	// TokenFile holds the token that opens the dashboard; empty: there is none.
 	TokenFile string
-	Log       logr.Logger
+	// Reviews lets in whom the API server knows by a bearer token, to see the namespaces that it may.
+	Reviews bool
+	Log     logr.Logger
 }
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, o Options) error {
-	token, err := os.ReadFile(o.TokenFile)
+	token, err := readToken(o.TokenFile)
 	if err != nil {
-		return fmt.Errorf("read token: %w", err)
+		return err
 	}
-	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return fmt.Errorf("register kinds: %w", err)
-	}
-	objects, err := cache.New(o.Config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()})
-	if err != nil {
-		return fmt.Errorf("watch the API server: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		if err := objects.Start(ctx); err != nil {
-			o.Log.Error(err, "the API server is no longer watched")
-			cancel()
-		}
-	}()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	server := &http.Server{
-		Handler:           Handler(objects, strings.TrimSpace(string(token))),
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, background, err := newServer(ctx, o, token, listener.Addr().String())
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for _, work := range background {
+		running.Go(func() { work(ctx) })
+	}
+	o.Log.Info("dashboard serves", "address", listener.Addr().String())
+	return s.serve(ctx, listener)
+}
+
+func readToken(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	token, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	if len(strings.TrimSpace(string(token))) < 16 {
+		return "", fmt.Errorf("read token: %s holds less than 16 characters, which somebody could guess", file)
+	}
+	return strings.TrimSpace(string(token)), nil
+}
+
+// newServer puts the parts together; background is what has to run beside it.
+func newServer(ctx context.Context, o Options, token, address string) (s *server, background []func(context.Context), err error) {
+	reader, err := fleet.NewReader(o.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	store := fleet.NewStore()
+	var reviewer access.Reviewer
+	if o.Reviews {
+		if reviewer, err = access.NewReviewer(o.Config, func() []string { return namespacesOf(store) }); err != nil {
+			return nil, nil, err
+		}
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("address %s: %w", address, err)
+	}
+	guard, err := access.NewGuard(token, reviewer, port)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := fs.Sub(dist, "dist")
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the page: %w", err)
+	}
+	built, err := newPage(files)
+	if err != nil {
+		return nil, nil, err
+	}
+	engine := &views.Engine{Store: store, Objects: reader}
+	hub := &stream.Hub{Engine: engine, Guard: guard, Version: version(), Log: o.Log}
+	hub.Start(ctx)
+	s = &server{engine: engine, guard: guard, hub: hub, page: built, log: o.Log}
+	return s, []func(context.Context){
+		func(ctx context.Context) { store.Watch(ctx, reader) },
+		store.Derive,
+	}, nil
+}
+
+// namespacesOf are those that the fleet has objects in.
+func namespacesOf(store *fleet.Store) (names []string) {
+	seen := map[string]bool{}
+	for _, kind := range []fleet.Kind{fleet.Repositories, fleet.Gateways, fleet.Applications, fleet.Devices} {
+		store.Each(kind, fleet.Everything(), func(row fleet.Row) { seen[row.Space()] = true })
+	}
+	for name := range seen {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// serve answers until ctx ends.
+func (s *server) serve(ctx context.Context, listener net.Listener) error {
+	h := &http.Server{
+		Handler:           s.handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      60 * time.Second,
@@ -74,81 +145,28 @@ func Run(ctx context.Context, o Options) error {
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	o.Log.Info("dashboard serves", "address", listener.Addr().String())
 	stopped := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		_ = server.Shutdown(ctx)
+		_ = h.Shutdown(ctx)
 	})
 	defer stopped()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
 }
 
-// Handler answers GET requests that carry the token, as a bearer token or in the query.
-func Handler(objects client.Reader, token string) http.Handler {
-	mux := http.NewServeMux()
-	for plural, newList := range kinds {
-		mux.HandleFunc("GET /api/v1/"+plural, func(w http.ResponseWriter, r *http.Request) { serveList(w, r, objects, newList()) })
+// version of the program: the commit it was built from, when the build knows.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
 	}
-	mux.HandleFunc("GET /{$}", serveIndex)
-	return secure(token, mux)
-}
-
-var kinds = map[string]func() client.ObjectList{
-	"repositories": func() client.ObjectList { return &v1alpha1.RepositoryList{} },
-	"gateways":     func() client.ObjectList { return &v1alpha1.GatewayList{} },
-	"devices":      func() client.ObjectList { return &v1alpha1.DeviceList{} },
-	"applications": func() client.ObjectList { return &v1alpha1.ApplicationList{} },
-	"instances":    func() client.ObjectList { return &v1alpha1.InstanceList{} },
-}
-
-// secure refuses whoever does not know the token, and tells browsers to be careful with the answer.
-func secure(token string, next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(token))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok {
-			given = r.URL.Query().Get("token")
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+			return setting.Value[:12]
 		}
-		got := sha256.Sum256([]byte(given))
-		if token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			h.Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "this page needs the token that `wasmbed up` prints: ?token=… or a bearer token", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// serveList writes all objects of a kind, as {"items": […]}.
-func serveList(w http.ResponseWriter, r *http.Request, objects client.Reader, list client.ObjectList) {
-	var options []client.ListOption
-	if namespace := r.URL.Query().Get("namespace"); namespace != "" {
-		options = append(options, client.InNamespace(namespace))
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
-	defer cancel()
-	if err := objects.List(ctx, list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		http.Error(w, "the API server cannot be read now", http.StatusServiceUnavailable)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(list)
-}
-
-// serveIndex lists what there is to read.
-func serveIndex(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintln(w, "Wasmbed, read-only. There is:")
-	for _, plural := range slices.Sorted(maps.Keys(kinds)) {
-		_, _ = fmt.Fprintln(w, "  GET /api/v1/"+plural+"?namespace=…")
-	}
+	return info.Main.Version
 }

@@ -103,5 +103,6 @@ func newDashboardCommand() *cobra.Command {
 	})
 	command.Flags().StringVar(&o.Listen, "listen", "", "address for browsers")
 	command.Flags().StringVar(&o.TokenFile, "token-file", "", "file with the token that opens the dashboard")
+	command.Flags().BoolVar(&o.Reviews, "reviews", false, "also let in the bearers of tokens that the API server knows, to see what they may")
 	return command
 }
