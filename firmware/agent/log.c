@@ -7,7 +7,7 @@
 
 #include "port.h"
 
-enum { LINES = 12, BURST = 20 };
+enum { LINES = 12, APPS_BURST = 20, OWN_BURST = 40, OWN_LINES_PER_MINUTE = 120 };
 
 struct line {
 	uint64_t uptime_ms;
@@ -20,8 +20,14 @@ struct line {
 static struct line ring[LINES];
 static uint32_t head, tail; // free running
 static uint32_t dropped, dropped_since;
-static uint32_t per_minute;
-static uint64_t tokens_us; // time up to which lines are paid for
+
+// A bucket of lines that fills at a rate; 0: there is no limit.
+struct bucket {
+	uint32_t burst, per_minute;
+	uint64_t paid_us; // time up to which lines are paid for
+};
+
+static struct bucket apps = {.burst = APPS_BURST}, own = {.burst = OWN_BURST, .per_minute = OWN_LINES_PER_MINUTE};
 
 static const char names[] = "DIWE";
 
@@ -35,21 +41,21 @@ static void print(const struct line *l)
 	port_console_write("\r\n", 2);
 }
 
-// A bucket of BURST lines that fills at the allowed rate.
-static bool allowed(void)
+// Takes a line out of the bucket. In the first minute uptime alone would leave it less
+// than full, so time begins a burst before the start.
+static bool allowed(struct bucket *b)
 {
-	if (per_minute == 0) {
+	if (b->per_minute == 0) {
 		return true;
 	}
-	uint64_t now = port_now_us(), cost = 60000000u / per_minute;
-	uint64_t earliest = now > BURST * cost ? now - BURST * cost : 0;
-	if (tokens_us < earliest) {
-		tokens_us = earliest;
+	uint64_t cost = 60000000u / b->per_minute, full = b->burst * cost, now = port_now_us() + full;
+	if (b->paid_us < now - full) {
+		b->paid_us = now - full;
 	}
-	if (tokens_us + cost > now) {
+	if (b->paid_us + cost > now) {
 		return false;
 	}
-	tokens_us += cost;
+	b->paid_us += cost;
 	return true;
 }
 
@@ -90,7 +96,7 @@ static void put(enum log_level level, const char *app, const char *text, size_t 
 	memcpy(l->text, text, l->len);
 	strncpy(l->app, app, PROTO_MAX_NAME);
 	clean(l->text, &l->len);
-	if (app[0] != 0 && !allowed()) {
+	if (!allowed(app[0] != 0 ? &apps : &own)) {
 		drop();
 		return;
 	}
@@ -122,7 +128,7 @@ void log_app(enum log_level level, const char *app, const uint8_t *text, uint32_
 
 void log_set_limit(uint32_t lines_per_minute)
 {
-	per_minute = lines_per_minute < 60000000u ? lines_per_minute : 0;
+	apps.per_minute = lines_per_minute < 60000000u ? lines_per_minute : 0;
 }
 
 bool log_next(struct proto_log *out)
