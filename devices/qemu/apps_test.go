@@ -76,10 +76,14 @@ func (r *rig) crash(t testing.TB) {
 	r.Relaunch() // without waiting for the backoff
 }
 
-// metric is the last value that an app published.
-func (g *testGateway) appMetrics(name string) (m protocol.AppMetrics) {
+// appMetrics are an app's in the last heartbeat.
+func (g *testGateway) appMetrics(name string) protocol.AppMetrics {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.appMetricsLocked(name)
+}
+
+func (g *testGateway) appMetricsLocked(name string) (m protocol.AppMetrics) {
 	if g.beat != nil {
 		for _, m := range g.beat.Apps {
 			if m.Name == name {

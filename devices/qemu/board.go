@@ -65,7 +65,7 @@ type Options struct {
 	Firmware string
 	// Dir is the board's directory; it is made when it is not there.
 	Dir string
-	// Identity is asked before each launch. It can fail with a *Problem.
+	// Identity is asked before each launch and by [Board.Renew]. It can fail with a *Problem.
 	Identity func(context.Context) (Identity, error)
 	// Console is the address of the TCP console, a loopback one; empty: any free port of 127.0.0.1.
 	Console string
@@ -112,6 +112,7 @@ type Board struct {
 	opts     Options
 	console  *console
 	relaunch chan struct{}
+	renew    chan struct{}
 
 	mu      sync.Mutex
 	status  Status
@@ -142,7 +143,7 @@ func New(opts Options) (*Board, error) {
 	if err != nil {
 		return nil, fmt.Errorf("board %s: %w", opts.Device, err)
 	}
-	b := &Board{opts: opts, console: c, relaunch: make(chan struct{}, 1), celsius: roomTemperature}
+	b := &Board{opts: opts, console: c, relaunch: make(chan struct{}, 1), renew: make(chan struct{}, 1), celsius: roomTemperature}
 	b.status = Status{Phase: PhaseStarting, Since: time.Now(), Console: c.listener.Addr().String()}
 	return b, nil
 }
@@ -172,6 +173,15 @@ func (b *Board) update(change func(*Status)) {
 func (b *Board) Relaunch() {
 	select {
 	case b.relaunch <- struct{}{}:
+	default:
+	}
+}
+
+// Renew asks for the identity again and hands it to the board that runs: its apps go on, and the next connection is
+// made with it. A board that does not run gets it with its launch.
+func (b *Board) Renew() {
+	select {
+	case b.renew <- struct{}{}:
 	default:
 	}
 }
@@ -265,16 +275,55 @@ func (b *Board) once(ctx context.Context, orphan *process) error {
 	b.update(func(s *Status) {
 		s.Phase, s.PID, s.Adopted, s.Problem = PhaseRunning, p.record.PID, p.adopted, nil
 	})
-	select {
-	case <-p.exited:
+	if p.adopted {
+		b.Renew() // it may have been renewed while nobody looked after the board
+	}
+	if b.attend(ctx, p) {
 		b.update(func(s *Status) { s.LastExit = &p.exit })
 		return problem(ReasonLaunchFailed, "QEMU ended: %s", p.exit.Reason)
-	case <-ctx.Done():
-	case <-b.relaunch:
 	}
 	p.end(endTime)
 	b.update(func(s *Status) { s.LastExit = &Exit{Time: time.Now(), Reason: "ended by its supervisor"} })
-	return nil
+	return empty(b.opts.Dir)
+}
+
+// attend stays with a board that runs: true when its process has ended by itself.
+func (b *Board) attend(ctx context.Context, p *process) bool {
+	for {
+		select {
+		case <-p.exited:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-b.relaunch:
+			return false
+		case <-b.renew:
+			if err := b.handOver(ctx); err != nil {
+				b.opts.Log.Error(err, "identity not renewed", "device", b.opts.Device)
+			}
+		}
+	}
+}
+
+func (b *Board) handOver(ctx context.Context) error {
+	blob, err := b.blob(ctx)
+	if err != nil {
+		return err
+	}
+	return deliver(b.opts.Dir, blob)
+}
+
+// blob is the board's identity as it is now, with fresh entropy.
+func (b *Board) blob(ctx context.Context) ([]byte, error) {
+	identity, err := b.opts.Identity(ctx)
+	if err != nil {
+		return nil, identityProblem(err)
+	}
+	blob, err := encodeProvision(b.opts.Device, identity, time.Now())
+	if err != nil {
+		return nil, identityProblem(err)
+	}
+	return blob, nil
 }
 
 // enter waits for a place among those that start.
@@ -292,13 +341,12 @@ func (b *Board) launch(ctx context.Context, args []string, id string) (*process,
 	if err := Check(ctx, b.opts.Program, b.opts.Board); err != nil {
 		return nil, err
 	}
-	identity, err := b.opts.Identity(ctx)
+	blob, err := b.blob(ctx)
 	if err != nil {
-		return nil, identityProblem(err)
+		return nil, err
 	}
-	blob, err := encodeProvision(b.opts.Device, identity, time.Now())
-	if err != nil {
-		return nil, identityProblem(err)
+	if err := empty(b.opts.Dir); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(b.opts.Dir, blobFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -23,7 +23,7 @@ func TestSandboxWalls(t *testing.T) {
 		_, err := conn.Write([]byte("walls\r"))
 		must(t, err)
 		r.says(t, "walls: all stand", 1)
-		if text := r.consoleText(); strings.Count(text, ": stopped") != 7 || strings.Contains(text, "WRONG") {
+		if text := r.consoleText(); strings.Count(text, ": stopped") != 8 || strings.Contains(text, "WRONG") {
 			t.Error(text)
 		}
 		before := r.g.metric(protocol.MetricLEDMask)
@@ -196,4 +196,26 @@ func TestReconnectingLeaksNothing(t *testing.T) {
 	if g.resumed < 15 || g.resumed > 29 {
 		t.Errorf("%d of 30 sessions were resumed", g.resumed)
 	}
+}
+
+// What a gateway makes the firmware say again and again is limited, and the rest is counted.
+func TestFirmwareLogIsLimited(t *testing.T) {
+	r := newRig(t, "mps2-an386")
+	r.g.want(r.g.app("blink", 1, example(t, "blink"), "gpio", "timer"))
+	r.g.waitFor("blink", 1, protocol.PhaseRunning)
+	const many = 400
+	begin := time.Now()
+	for range many {
+		r.g.send(&protocol.Desired{Generation: 0})
+	}
+	r.g.until("lines are dropped", func() bool { return r.g.beat.Metrics[protocol.MetricLogDropped] > 0 })
+	eventually(t, "all that were not said are counted", func() string {
+		said, dropped := strings.Count(r.consoleText(), "of an older generation"), int(r.g.metric(protocol.MetricLogDropped))
+		if most := 41 + int(2*time.Since(begin).Seconds()); said > most || said < 20 || said+dropped < many {
+			return fmt.Sprintf("%d said (at most %d), %d dropped", said, most, dropped)
+		}
+		return ""
+	})
+	before := r.g.metric(protocol.MetricLEDMask)
+	r.g.until("the app goes on", func() bool { return r.g.beat.Metrics[protocol.MetricLEDMask]&1 != before&1 })
 }

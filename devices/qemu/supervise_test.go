@@ -63,6 +63,23 @@ func TestSecretsStayPrivate(t *testing.T) {
 	if info, err := os.Stat(b.dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
 	}
+	keys := func() int {
+		content, err := os.ReadFile(filepath.Join(b.dir, nvFile))
+		must(t, err)
+		return bytes.Count(content, id.Key)
+	}
+	b.Renew()
+	eventually(t, "the renewed identity is in the mailbox", func() string {
+		if keys() == 0 {
+			return "it is not"
+		}
+		return ""
+	})
+	defer func() {
+		if b.stop(); keys() != 0 {
+			t.Error("the keys of a board that is off are still there")
+		}
+	}()
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.PID))
 	must(t, err)
 	if bytes.Contains(line, id.Key) || bytes.Contains(line, []byte(g.address())) {

@@ -6,15 +6,12 @@
 
 #include "agent.h"
 #include "apps.h"
+#include "identity.h"
 #include "log.h"
 #include "port.h"
-#include "provision.h"
 #include "selftest.h"
 #include "session.h"
 #include "store.h"
-#include "tls.h"
-
-static struct provision provision;
 
 static void tell_start(bool found)
 {
@@ -27,25 +24,13 @@ static void tell_start(bool found)
 	}
 }
 
-// Identity and session; without a usable blob the apps run and nothing connects.
+// Without usable provisioning the apps run and nothing connects.
 static void start_session(void)
 {
-	size_t len = 0;
-	const uint8_t *blob = port_provision(&len);
-	if (provision_parse(&provision, blob, len) != 0) {
-		log_line(LOG_ERROR, "not provisioned: stays offline");
-		return;
+	const struct provision *provision = identity_start();
+	if (provision != NULL) {
+		session_start(provision);
 	}
-	int rc = tls_start(&provision, store_root.boots);
-	if (rc != TLS_OK) {
-		log_line(LOG_ERROR, "identity cannot be used (%d, -0x%x): stays offline", rc, (unsigned)-tls_detail());
-		return;
-	}
-	if (store_root.wall_ms > provision.time_ms) { // the blob is as old as the launch, and resets do not change it
-		tls_set_time(store_root.wall_ms);
-	}
-	log_line(LOG_INFO, "device %.*s", (int)provision.name.len, (const char *)provision.name.data);
-	session_start(&provision);
 }
 
 static void say(const char *text)

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { HEADER = 12, SEED_MIN = 32 };
+#include "port.h"
+#include "store.h"
+
+enum { HEADER = 12, SEED_MIN = 32, SLOTS = 2, SLOT_HEAD = 8, DIGEST = 32 };
 
 static int append(struct span *list, unsigned *count, unsigned cap, struct span value)
 {
@@ -72,4 +75,71 @@ int provision_parse(struct provision *out, const uint8_t *blob, size_t len)
 	                out->ca_count != 0 && out->endpoint_count != 0 && out->name.len != 0 &&
 	                out->server_name.len != 0;
 	return complete ? 0 : PROVISION_EINVAL;
+}
+
+// ---------------------------------------------------------------- mailbox
+
+static const volatile uint8_t *slot_at(unsigned slot, uint32_t *size)
+{
+	const volatile uint8_t *box = port_mailbox(size);
+	*size /= SLOTS;
+	return box == NULL ? NULL : box + slot * *size;
+}
+
+// Little endian, as the cores are: one read, so that a number is never half written.
+static uint32_t word_at(const volatile uint8_t *p)
+{
+	return *(const volatile uint32_t *)p;
+}
+
+static uint32_t sequence_of(unsigned slot)
+{
+	uint32_t size;
+	const volatile uint8_t *at = slot_at(slot, &size);
+	return at == NULL ? 0 : word_at(at);
+}
+
+uint32_t provision_newest(void)
+{
+	uint32_t a = sequence_of(0), b = sequence_of(1);
+	return a > b ? a : b;
+}
+
+// Copies a slot, because it can change under our feet; then it is whole or it is not.
+static int read_slot(struct provision *out, unsigned slot)
+{
+	static uint8_t copy[SLOT_HEAD + PROVISION_MAX + DIGEST] __attribute__((aligned(4)));
+	uint8_t digest[DIGEST];
+	uint32_t size, sequence = sequence_of(slot);
+	const volatile uint8_t *at = slot_at(slot, &size);
+	uint32_t len = sequence == 0 ? 0 : word_at(at + 4);
+	if (len == 0 || len > PROVISION_MAX || len > size - SLOT_HEAD - DIGEST) {
+		return PROVISION_EINVAL;
+	}
+	for (uint32_t i = 0; i < SLOT_HEAD + len + DIGEST; i++) {
+		copy[i] = at[i];
+	}
+	digest_of(copy, SLOT_HEAD + len, digest);
+	if (word_at(copy) != sequence || memcmp(digest, copy + SLOT_HEAD + len, DIGEST) != 0) {
+		return PROVISION_EINVAL;
+	}
+	int rc = provision_parse(out, copy + SLOT_HEAD, len);
+	out->sequence = sequence;
+	return rc;
+}
+
+int provision_read_launch(struct provision *out)
+{
+	size_t len = 0;
+	const uint8_t *blob = port_provision(&len);
+	return provision_parse(out, blob, len);
+}
+
+int provision_read(struct provision *out)
+{
+	unsigned first = sequence_of(1) > sequence_of(0);
+	if (read_slot(out, first) == 0 || read_slot(out, !first) == 0) {
+		return 0;
+	}
+	return provision_read_launch(out);
 }

@@ -5,6 +5,9 @@
 //
 // Layout, integers little endian: "WBP1", length of the whole (2), hardware address (6),
 // then records of tag (1), length (2), value. Unknown tags are skipped.
+// A newer blob can come while the board runs, through port_mailbox: two slots of half its
+// size, written in turn. A slot is a sequence number (4; 0: empty), the blob's length (4),
+// the blob, and the SHA-256 of all that. The number is written last; the highest counts.
 #ifndef PROVISION_H
 #define PROVISION_H
 
@@ -24,6 +27,7 @@ enum provision_tag {
 	PROVISION_HOST = 9,        // IPv4 address that stands for loopback endpoints
 };
 
+enum { PROVISION_MAX = 4096 }; // bytes of a blob
 enum { PROVISION_MAX_CERTIFICATES = 4, PROVISION_MAX_ENDPOINTS = 4, PROVISION_HOST_MAX = 128 };
 
 struct span {
@@ -38,6 +42,7 @@ struct provision {
 	struct span endpoints[PROVISION_MAX_ENDPOINTS];
 	unsigned certificate_count, ca_count, endpoint_count;
 	uint64_t time_ms;
+	uint32_t sequence; // of the mailbox; 0: the blob of the launch
 };
 
 enum { PROVISION_EINVAL = -1 };
@@ -45,5 +50,15 @@ enum { PROVISION_EINVAL = -1 };
 // Reads the blob without copying: the result points into it. 0, or PROVISION_EINVAL when
 // it is malformed or lacks a seed, a key, a certificate, a CA, an endpoint or the name.
 int provision_parse(struct provision *out, const uint8_t *blob, size_t len);
+
+// The highest sequence number in the mailbox; cheap.
+uint32_t provision_newest(void);
+
+// Reads the newest blob that is whole: of the mailbox, else of the launch. What was read
+// before becomes invalid. 0 or PROVISION_EINVAL.
+int provision_read(struct provision *out);
+
+// Reads the blob of the launch.
+int provision_read_launch(struct provision *out);
 
 #endif

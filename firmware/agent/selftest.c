@@ -43,6 +43,14 @@ static void write_store(void *arg)
 	*(volatile uint8_t *)(uintptr_t)port_nv()->map = 0;
 }
 
+static void read_mailbox(void *arg)
+{
+	volatile uint32_t *const *blocks = arg;
+	uint32_t size;
+	const volatile uint8_t *box = port_mailbox(&size);
+	blocks[0][0] = box == NULL ? *(volatile uint32_t *)0xE000ED0Cu : *box;
+}
+
 static void write_device(void *arg)
 {
 	(void)arg;
@@ -74,6 +82,7 @@ void selftest_walls(void (*say)(const char *))
 		{"reading the agent's data", read_agent, false},
 		{"writing the agent's data", write_agent, false},
 		{"writing the store", write_store, false},
+		{"reading the mailbox, where keys are", read_mailbox, false},
 		{"a register of the core", write_device, false},
 		{"running data", run_data, false},
 		{"the end of the stack", use_up_stack, false},

@@ -6,13 +6,14 @@
 
 #include "agent.h"
 #include "apps.h"
+#include "identity.h"
 #include "log.h"
 #include "port.h"
 #include "proto.h"
 #include "store.h"
 #include "tls.h"
 
-enum { BUFFER = 1024, FRAMES_A_POLL = 8, NAP_US = 20000 };
+enum { BUFFER = 1024, FRAMES_A_POLL = 8, NAP_US = 20000, LOOK_US = 2000000 };
 // The time is kept so that a board which starts without a clock does not take a new
 // certificate of its gateway for one of the future.
 #define KEEP_TIME_WELCOME_MS (10u * 60 * 1000)
@@ -40,6 +41,7 @@ static struct {
 	char endpoint[PROTO_MAX_ENDPOINT + 1]; // the one that is used now
 	char release_to[PROTO_MAX_ENDPOINT + 1];
 	bool refused; // the gateway said why it does not want us
+	bool held_off; // it has released us for some time
 
 	uint8_t in[BUFFER], out[BUFFER];
 	uint32_t in_len, out_len, out_done, out_cap;
@@ -151,6 +153,23 @@ static void back_off(void)
 	wait_for(random_below((uint32_t)(limit < SESSION_BACKOFF_MAX_MS ? limit : SESSION_BACKOFF_MAX_MS)));
 }
 
+// Looks for newer provisioning. Another endpoint is tried at once and before all others;
+// other credentials as soon as the gateway does not hold us off.
+static void look_for_identity(void)
+{
+	enum identity_change change = identity_renew();
+	if (change == IDENTITY_SAME || (change == IDENTITY_RENEWED && s.held_off)) {
+		return;
+	}
+	s.rounds = 0;
+	s.refused = false;
+	if (change == IDENTITY_MOVED) {
+		s.next_endpoint = stored_endpoints();
+		s.release_to[0] = 0;
+	}
+	wait_for(random_below(SESSION_BACKOFF_MIN_MS));
+}
+
 static void drop_connection(void)
 {
 	tls_close();
@@ -184,6 +203,7 @@ static void dial(void)
 	char endpoint[PROTO_MAX_ENDPOINT + 1], mapped[16] = {0};
 	const char *host;
 	uint16_t port;
+	s.held_off = false;
 	choose_endpoint();
 	strcpy(endpoint, s.endpoint);
 	if (!split_endpoint(endpoint, &host, &port)) {
@@ -653,6 +673,7 @@ static void on_release(const struct proto_release *r)
 	memset(s.release_to, 0, sizeof s.release_to);
 	memcpy(s.release_to, r->endpoint.data, r->endpoint.len);
 	s.next_endpoint = 0;
+	s.held_off = s.release_to[0] == 0;
 	wait_for(s.release_to[0] != 0 ? random_below(100) : (uint64_t)r->hold_off + random_below(r->hold_off / 4 + 100));
 }
 
@@ -851,12 +872,14 @@ uint64_t session_poll(void)
 	}
 	switch (s.state) {
 	case WAITING:
+		look_for_identity();
 		if (!port_net_up()) {
 			return now + NAP_US; // the link says nothing when it comes up
 		}
-		if (now >= s.until_us) {
-			dial();
+		if (now < s.until_us) {
+			return earlier(s.until_us, now + LOOK_US);
 		}
+		dial();
 		return s.until_us;
 	case DIALING:
 		poll_dialing();

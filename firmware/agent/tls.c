@@ -88,16 +88,18 @@ int mbedtls_hardware_poll(void *data, unsigned char *out, size_t len, size_t *ou
 	return 0;
 }
 
-static int start_random(const struct provision *p, uint32_t salt)
+// Mixes the blob's entropy into the seed.
+static int stir(const struct provision *p, uint32_t salt)
 {
 	mbedtls_sha256_context sha;
 	mbedtls_sha256_init(&sha);
 	int rc = mbedtls_sha256_starts(&sha, 0);
+	rc |= mbedtls_sha256_update(&sha, tls.seed, sizeof tls.seed);
 	rc |= mbedtls_sha256_update(&sha, p->seed.data, p->seed.len);
 	rc |= mbedtls_sha256_update(&sha, (const uint8_t *)&salt, sizeof salt);
 	rc |= mbedtls_sha256_finish(&sha, tls.seed);
 	mbedtls_sha256_free(&sha);
-	return rc == 0 && psa_crypto_init() == PSA_SUCCESS ? TLS_OK : TLS_EFAIL;
+	return rc == 0 ? TLS_OK : TLS_EFAIL;
 }
 
 int tls_random(void *buf, size_t len)
@@ -172,8 +174,32 @@ int tls_start(const struct provision *p, uint32_t salt)
 	mbedtls_x509_crt_init(&tls.ca);
 	mbedtls_pk_init(&tls.key);
 	mbedtls_ssl_session_init(&tls.session);
+	return stir(p, salt) == TLS_OK && psa_crypto_init() == PSA_SUCCESS ? TLS_OK : TLS_EFAIL;
+}
+
+void tls_unload(void)
+{
+	tls_close();
+	tls_forget();
+	mbedtls_ssl_config_free(&tls.config);
+	mbedtls_x509_crt_free(&tls.own);
+	mbedtls_x509_crt_free(&tls.ca);
+	mbedtls_pk_free(&tls.key);
+	mbedtls_ssl_config_init(&tls.config);
+	mbedtls_x509_crt_init(&tls.own);
+	mbedtls_x509_crt_init(&tls.ca);
+	mbedtls_pk_init(&tls.key);
+}
+
+int tls_load(const struct provision *p)
+{
+	tls_unload();
+	memset(tls.server_name, 0, sizeof tls.server_name);
 	memcpy(tls.server_name, p->server_name.data, p->server_name.len);
-	int rc = start_random(p, salt);
+	if (p->time_ms > tls_time_ms()) {
+		tls_set_time(p->time_ms);
+	}
+	int rc = stir(p, p->sequence);
 	if (rc == TLS_OK) {
 		rc = load_certificates(&tls.own, p->certificates, p->certificate_count);
 	}

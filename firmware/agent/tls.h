@@ -20,9 +20,14 @@ enum tls_error {
 	TLS_EINVAL = -5,  // identity or trust in the provisioning cannot be used
 };
 
-// Loads identity and trust; salt (the boot counter) makes the random generator's start
-// unique when a seed is seen twice. Called once.
+// Starts the clock and the random generator; salt (the boot counter) makes its start unique
+// when a seed is seen twice. Called once, first.
 int tls_start(const struct provision *p, uint32_t salt);
+
+// Loads identity and trust in the place of those before; the provisioning must stay until
+// the next call of tls_unload. Closes the connection and forgets the session.
+int tls_load(const struct provision *p);
+void tls_unload(void);
 
 // Sets the clock used to check certificates: wall is milliseconds since 1970 now.
 void tls_set_time(uint64_t wall_ms);

@@ -108,6 +108,11 @@ int port_nv_write(uint32_t offset, const void *data, uint32_t len);
 // The provisioning blob, or NULL when there is none; *len is its length in bytes.
 const uint8_t *port_provision(size_t *len);
 
+// Mapped memory in which whoever runs the board leaves a newer blob at any time, as
+// provision.h lays it out; NULL when the board has none. Apps cannot read it. *size is
+// its bytes.
+const volatile uint8_t *port_mailbox(uint32_t *size);
+
 // ---------------------------------------------------------------- randomness
 
 // Mixes what the board knows that nobody else does (timer jitter, a hardware generator

@@ -90,28 +90,31 @@ func (v *virtualBoard) Run(ctx context.Context) error {
 	return nil
 }
 
-// SetIdentity implements machine. A board gets its certificate when it is launched, so a renewed one launches it anew.
+// SetIdentity implements machine. A board that runs makes its next connection with it.
 func (v *virtualBoard) SetIdentity(credentials *pki.Credentials) {
 	v.mu.Lock()
 	v.credentials = credentials
 	v.mu.Unlock()
-	v.Relaunch()
+	v.Renew()
 }
 
-// SetEndpoints implements machine. A board that had none waits for its launch; others learn new ones from their
-// gateway.
+// SetEndpoints implements machine. A board that had none waits for its launch; one that runs is told, because a
+// gateway that has moved cannot tell it.
 func (v *virtualBoard) SetEndpoints(endpoints []string) {
 	v.mu.Lock()
 	first := len(v.endpoints) == 0
 	moved := !slices.Equal(v.endpoints, endpoints)
 	v.endpoints = endpoints
 	v.mu.Unlock()
-	if first && moved {
+	switch {
+	case first && moved:
 		v.Relaunch()
+	case moved:
+		v.Renew()
 	}
 }
 
-// identity is what the board is given at its next launch.
+// identity is what the board is given at its launch, and when it changes.
 func (v *virtualBoard) identity(context.Context) (qemu.Identity, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -45,6 +45,13 @@ int port_nv_write(uint32_t offset, const void *data, uint32_t len)
 	return PORT_OK;
 }
 
+// Behind what keeps: the emulator maps the same file, and the supervisor writes to it.
+const volatile uint8_t *port_mailbox(uint32_t *size)
+{
+	*size = BOARD_MAILBOX_SIZE;
+	return (const volatile uint8_t *)(BOARD_NV_BASE + BOARD_NV_SIZE);
+}
+
 // The blob starts with "WBP1", its whole length (2 bytes, little endian) and the hardware
 // address (6 bytes); the agent checks the rest.
 const uint8_t *port_provision(size_t *len)
