@@ -50,13 +50,13 @@ func (c *computation) applications(s *space) error {
 
 func (c *computation) application(s *space, base, head *v1alpha1.Application) {
 	changed := base == nil || head == nil || !equality.Semantic.DeepEqual(base.Spec, head.Spec)
-	if !changed && !c.in.Base.Refused() && !s.reaches(base, head) {
+	if !changed && !c.in.Base.Refused() && !s.reaches(c.in.Live, base, head) {
 		return
 	}
 	out := newApplication(base, head, changed)
 	switch {
 	case head == nil:
-		s.removed(out, base)
+		s.removed(c.in.Live, out, base)
 	case base == nil:
 		s.play(c, out, nil, head, true)
 	default:
@@ -106,7 +106,7 @@ func (a *Application) quiet() bool {
 
 // reaches tells whether anything happens to an Application that did not change itself, by playing it with only those
 // devices that did.
-func (s *space) reaches(base, head *v1alpha1.Application) bool {
+func (s *space) reaches(live *Live, base, head *v1alpha1.Application) bool {
 	if len(s.changed) == 0 {
 		return false
 	}
@@ -119,7 +119,7 @@ func (s *space) reaches(base, head *v1alpha1.Application) bool {
 			after = append(after, d)
 		}
 	}
-	p, first := deployed(base, others(s.baseApps, base), selected(base, before))
+	p, first := live.deployed(base, others(s.baseApps, base), selected(base, before))
 	c := p.follow(head, false, others(s.headApps, head), selected(head, after))
 	return len(c.orders)+len(c.deleted) > 0 || c.status.Target != first.status.Target
 }
@@ -150,8 +150,8 @@ func others(apps []*v1alpha1.Application, app *v1alpha1.Application) []*v1alpha1
 }
 
 // removed: everything that runs it loses it, without waves.
-func (s *space) removed(out *Application, base *v1alpha1.Application) {
-	p, first := deployed(base, others(s.baseApps, base), selected(base, s.baseDevices))
+func (s *space) removed(live *Live, out *Application, base *v1alpha1.Application) {
+	p, first := live.deployed(base, others(s.baseApps, base), selected(base, s.baseDevices))
 	out.Before = int(first.status.Target)
 	s.gone(out, slices.Collect(maps.Keys(p.instances)))
 }
@@ -173,13 +173,13 @@ func (s *space) play(c *computation, out *Application, base, head *v1alpha1.Appl
 	var p *play
 	if base != nil {
 		var first course
-		p, first = deployed(base, others(s.baseApps, base), selected(base, s.baseDevices))
+		p, first = c.in.Live.deployed(base, others(s.baseApps, base), selected(base, s.baseDevices))
 		out.Before = int(first.status.Target)
 	} else {
 		p = &play{instances: map[string]*v1alpha1.Instance{}, now: epoch, budget: stepBudget, app: &v1alpha1.Application{}}
 	}
 	otherApps, devices := others(s.headApps, head), selected(head, s.headDevices)
-	resumed := base != nil && base.Spec.Suspend && !head.Spec.Suspend
+	resumed := c.in.Live == nil && base != nil && base.Spec.Suspend && !head.Spec.Suspend
 	result := p.follow(s.aged(head, base), changed, otherApps, devices)
 	s.gone(out, result.deleted)
 	if resumed {
@@ -196,7 +196,7 @@ func (s *space) play(c *computation, out *Application, base, head *v1alpha1.Appl
 		o := &result.orders[i]
 		step := Step{Device: o.device, Wave: o.wave}
 		switch {
-		case resumed || o.before == nil && s.wasAway(o.device):
+		case resumed || c.in.Live == nil && o.before == nil && s.wasAway(o.device):
 			out.MayGet = append(out.MayGet, step)
 		case o.before == nil:
 			out.Gets = append(out.Gets, step)

@@ -23,6 +23,8 @@ type Input struct {
 	Message string
 	// Runtime measures modules; nil: what it would tell is left out.
 	Runtime Runtime
+	// Live is what runs now, with the base commit applied; nil: the fleet is as the base commit leaves it.
+	Live *Live
 }
 
 // Compute makes the report, with the risks' default levels; policy applies others. The error is about reading modules,
@@ -33,7 +35,13 @@ func Compute(ctx context.Context, in Input) (*Report, error) {
 		Base: cleanRevision(in.BaseRevision), Head: cleanRevision(in.HeadRevision),
 		Refused: in.Head.Refused(), Findings: findings(in.Base, in.Head), Risks: []Risk{},
 		Applications: []Application{}, Modules: []Module{}, Boards: []Board{}, Notes: []string{},
-		Devices: Devices{Before: len(in.Base.Devices)}.orEmpty(),
+		Devices: Devices{Before: len(in.Base.Devices)}.orEmpty(), Live: LiveState{Offline: []string{}, Drift: []Object{}},
+	}
+	c := &computation{ctx: ctx, in: in, report: r, measured: map[measureKey]measure{}}
+	if in.Live != nil {
+		if err := c.live(); err != nil {
+			return nil, err
+		}
 	}
 	changes := fleet.Diff(in.Base, in.Head)
 	var err error
@@ -50,7 +58,7 @@ func Compute(ctx context.Context, in Input) (*Report, error) {
 	if r.Outcome == OutcomeNoChange {
 		return r, nil
 	}
-	c := &computation{ctx: ctx, in: in, report: r, changes: changes, measured: map[measureKey]measure{}}
+	c.changes = changes
 	if err := c.run(); err != nil {
 		return nil, err
 	}
@@ -152,13 +160,13 @@ func (c *computation) namespaces() []*space {
 	}
 	for _, d := range c.in.Base.Devices {
 		if s := byName[d.Namespace]; s != nil {
-			d = withStatus(d)
+			d = c.in.Live.withStatus(d)
 			s.baseDevices, s.baseByName[d.Name] = append(s.baseDevices, d), d
 		}
 	}
 	for _, d := range c.in.Head.Devices {
 		if s := byName[d.Namespace]; s != nil {
-			d = withStatus(d)
+			d = c.in.Live.withStatus(d)
 			s.headDevices, s.headByName[d.Name] = append(s.headDevices, d), d
 		}
 	}

@@ -52,8 +52,22 @@ type Report struct {
 	Boards []Board `json:"boards"`
 	// Prune is what the brake on removals says.
 	Prune Prune `json:"prune"`
+	// Live is how what runs differs from the base, when the plan was made against what runs.
+	Live LiveState `json:"live"`
 	// Notes say what the report could not know.
 	Notes []string `json:"notes"`
+}
+
+// LiveState is what runs now.
+type LiveState struct {
+	// Asked is true when the plan was made against what runs; otherwise the rest is empty.
+	Asked bool `json:"asked"`
+	// Repository that the fleet follows, "namespace/name".
+	Repository string `json:"repository"`
+	// Offline are devices, "namespace/name", that should be there and are away.
+	Offline []string `json:"offline"`
+	// Drift are objects that differ from what the applied commit says: before is git's, after the live one.
+	Drift []Object `json:"drift"`
 }
 
 // Revision is one side of the change.

@@ -14,6 +14,37 @@ import (
 	"wasmbed.dev/controllers/plan"
 )
 
+// liveNotes are how what runs differs from the base.
+func liveNotes(r *plan.Report) []string {
+	var out []string
+	l := &r.Live
+	if n := len(l.Offline); n > 0 {
+		out = append(out, fmt.Sprintf("%s away now and served on return: %s", count(n, "device"), firsts(l.Offline, n)))
+	}
+	for i := range l.Drift[:min(len(l.Drift), 10)] {
+		o := &l.Drift[i]
+		var fields []string
+		for _, f := range o.Fields {
+			fields = append(fields, f.Path+": "+or(f.Before, "nothing")+" in git, "+or(f.After, "nothing")+" live")
+		}
+		out = append(out, fmt.Sprintf("%s %s is not as git says: %s", o.Kind, objectName(o), firsts(fields, len(fields)+o.MoreFields)))
+	}
+	if n := len(l.Drift) - 10; n > 0 {
+		out = append(out, count(n, "more object")+" not as git says")
+	}
+	return out
+}
+
+// firsts are the first six of n texts.
+func firsts(list []string, n int) string {
+	shown := list[:min(len(list), 6)]
+	text := strings.Join(shown, ", ")
+	if n > len(shown) {
+		text += fmt.Sprintf(" and %s more", number(n-len(shown)))
+	}
+	return text
+}
+
 // Summary is a report in one sentence without texts of the commit.
 func Summary(r *plan.Report) string {
 	switch {

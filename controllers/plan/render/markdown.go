@@ -374,11 +374,12 @@ func groupText(g *group) string {
 }
 
 func (p *page) notes(r *plan.Report) {
-	if len(r.Notes) == 0 {
+	notes := slices.Concat(liveNotes(r), r.Notes)
+	if len(notes) == 0 {
 		return
 	}
-	lines := make([]string, len(r.Notes))
-	for i, n := range r.Notes {
+	lines := make([]string, len(notes))
+	for i, n := range notes {
 		lines[i] = "- " + Prose(n) + "\n"
 	}
 	p.omit(len(lines)-p.folded("What git does not say", "", 4_000, slices.Values(lines)), "note")

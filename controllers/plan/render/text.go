@@ -5,6 +5,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"wasmbed.dev/controllers/plan"
@@ -313,12 +314,13 @@ func (t *textWriter) group(g *group) {
 }
 
 func (t *textWriter) notes(r *plan.Report) {
-	if len(r.Notes) == 0 {
+	notes := slices.Concat(liveNotes(r), r.Notes)
+	if len(notes) == 0 {
 		return
 	}
 	t.heading("What git does not say")
-	for _, n := range r.Notes[:min(len(r.Notes), textItems)] {
+	for _, n := range notes[:min(len(notes), textItems)] {
 		t.line("  %s", t.in(plainStyle, n))
 	}
-	t.more(len(r.Notes)-textItems, "note")
+	t.more(len(notes)-textItems, "note")
 }

@@ -34,6 +34,8 @@ type Options struct {
 	Head string
 	// Format is one of the Format constants.
 	Format string
+	// Live is what runs now, which the change is then held against: its commit is the base.
+	Live *plan.Live
 	// Colour makes text with colours of a terminal.
 	Colour bool
 }
@@ -103,16 +105,25 @@ func (c *Change) open(ctx context.Context, o Options) error {
 		return err
 	}
 	c.closers = append(c.closers, s.Close)
+	if o.Live != nil {
+		if o.Base != "" {
+			return errors.New("what runs is the base: give no other")
+		}
+		o.Base = o.Live.Commit
+	}
 	base, head, err := s.sides(o.Base, o.Head)
 	if err != nil {
 		return err
+	}
+	if o.Live != nil {
+		base.revision.Name = "what runs"
 	}
 	c.closers = append(c.closers, base.close, head.close)
 	basePolicy, headPolicy, note, err := s.policies(base, head)
 	if err != nil {
 		return err
 	}
-	in := plan.Input{Path: s.Root, BaseRevision: base.revision, HeadRevision: head.revision, Message: head.message}
+	in := plan.Input{Path: s.Root, BaseRevision: base.revision, HeadRevision: head.revision, Message: head.message, Live: o.Live}
 	if in.Base, in.Head, err = s.judge(ctx, base, head); err != nil {
 		return err
 	}
