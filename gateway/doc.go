@@ -27,8 +27,10 @@ type (
 	DeviceFacts = server.DeviceFacts
 	// AppFacts is one app in DeviceFacts.
 	AppFacts = server.AppFacts
-	// LogLine is one line of the answer to GET /v1/logs?device=NAMESPACE/NAME&follow=1.
+	// LogLine is one line of the answer to GET /v1/logs?device=NAMESPACE/NAME&namespace=&app=&level=&lines=&follow=1.
 	LogLine = server.LogLine
+	// History is the answer to GET /v1/history/NAMESPACE/NAME, and to GET /v1/history for the gateway itself.
+	History = server.History
 	// Refused is an element of the answer to GET /v1/refused.
 	Refused = server.Refused
 )

@@ -382,6 +382,7 @@ func (c *conn) event(e session.Event) func() {
 		return func() { c.serve(e) }
 	case session.Beat:
 		c.beat, c.beatAt = e.Heartbeat, now
+		c.s.histories.beat(c.who.device, e.Heartbeat, now)
 	case session.Logged:
 		c.s.m.logLines.WithLabelValues("kept").Inc()
 		c.s.m.logLines.WithLabelValues("dropped").Add(float64(e.Log.Dropped))
@@ -391,6 +392,7 @@ func (c *conn) event(e session.Event) func() {
 		})
 	case session.Crashed:
 		c.crash = e.Crash
+		c.s.histories.crashed(c.who.device, e.Crash, now)
 		return c.changed
 	case session.Failed:
 		c.s.m.errors.WithLabelValues(codeLabel(e.Code), "in").Inc()

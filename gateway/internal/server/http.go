@@ -61,6 +61,8 @@ func (s *Server) httpServer() *http.Server {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /v1/devices/{namespace}/{name}", s.serveDevice)
 	mux.HandleFunc("GET /v1/logs", s.serveLogs)
+	mux.HandleFunc("GET /v1/history", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.own.read(time.Now())) })
+	mux.HandleFunc("GET /v1/history/{namespace}/{name}", s.serveHistory)
 	mux.HandleFunc("GET /v1/refused", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.refused.list()) })
 	config := s.source.ServerConfig(time.Now, pki.Client, pki.Gateway)
 	config.NextProtos = []string{"h2", "http/1.1"}
@@ -133,10 +135,25 @@ func (f *DeviceFacts) addMetrics(beat *protocol.Heartbeat) {
 	}
 }
 
+// serveHistory answers with the last hours of a device.
+func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) {
+	h := s.histories.read(types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}, time.Now())
+	if h == nil {
+		http.Error(w, "nothing is known of this device", http.StatusNotFound)
+		return
+	}
+	writeJSON(w, h)
+}
+
 // serveLogs answers with the lines that are kept, one JSON object each, and with follow=1 goes on with those to come.
 func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request) {
 	follow := r.URL.Query().Get("follow") == "1"
-	lines, follower := s.logs.read(r.URL.Query().Get("device"), follow)
+	filter, err := filterOf(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	lines, follower := s.logs.read(filter, follow)
 	if follow && follower == nil {
 		http.Error(w, "too many follow the logs already", http.StatusTooManyRequests)
 		return

@@ -3,8 +3,15 @@
 package server
 
 import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"wasmbed.dev/gateway/protocol"
 )
 
 // Bounds of the logs that are kept in memory.
@@ -43,7 +50,7 @@ type deviceLog struct{ sequences []int64 }
 
 // follower receives lines as they come; when it is too slow, it loses some and is told how many.
 type follower struct {
-	device string // empty: all
+	filter logFilter
 	lines  chan LogLine
 	lost   int64 // guarded by logs.mu
 }
@@ -91,7 +98,7 @@ func (l *logs) forget(line LogLine) {
 }
 
 func (f *follower) offer(line LogLine) {
-	if f.device != "" && f.device != line.Device {
+	if !f.filter.keeps(&line) {
 		return
 	}
 	line.Dropped += uint32(min(f.lost, 1<<31))
@@ -103,25 +110,82 @@ func (f *follower) offer(line LogLine) {
 	}
 }
 
-// read returns the kept lines of a device, or the newest of all devices, oldest first; and when follow is set, a
-// follower of what comes after them. The follower is nil when there are too many already.
-func (l *logs) read(device string, follow bool) ([]LogLine, *follower) {
+// logFilter says which lines somebody wants; empty fields keep all.
+type logFilter struct {
+	device, namespace, app string
+	// level is the least.
+	level protocol.LogLevel
+	// most is how many lines of the past, at most logLinesPerDevice.
+	most int
+}
+
+// filterOf reads a query: device=NAMESPACE/NAME, namespace=, app=, level=info, lines=100.
+func filterOf(query url.Values) (logFilter, error) {
+	f := logFilter{device: query.Get("device"), namespace: query.Get("namespace"), app: query.Get("app"), most: logLinesPerDevice}
+	if text := query.Get("level"); text != "" {
+		level, ok := levelNamed(text)
+		if !ok {
+			return f, fmt.Errorf("level is debug, info, warning or error, not %.20q", text)
+		}
+		f.level = level
+	}
+	if text := query.Get("lines"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > logLinesPerDevice {
+			return f, fmt.Errorf("lines is a number from 0 to %d, not %.20q", logLinesPerDevice, text)
+		}
+		f.most = n
+	}
+	return f, nil
+}
+
+func levelNamed(name string) (protocol.LogLevel, bool) {
+	for level := protocol.LogDebug; level <= protocol.LogError; level++ {
+		if level.String() == name {
+			return level, true
+		}
+	}
+	return 0, false
+}
+
+// keeps reports whether a line is wanted. A level of a later protocol version is taken for the highest.
+func (f *logFilter) keeps(line *LogLine) bool {
+	switch {
+	case f.device != "" && f.device != line.Device,
+		f.namespace != "" && !strings.HasPrefix(line.Device, f.namespace+"/"),
+		f.app != "" && f.app != line.App:
+		return false
+	case f.level == protocol.LogDebug:
+		return true
+	}
+	level, known := levelNamed(line.Level)
+	return !known || level >= f.level
+}
+
+// read returns the newest kept lines that the filter keeps, oldest first; and when follow is set, a follower of what
+// comes after them. The follower is nil when there are too many already.
+func (l *logs) read(filter logFilter, follow bool) ([]LogLine, *follower) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var lines []LogLine
-	if device == "" {
-		for s := max(0, l.next-logLinesPerDevice); s < l.next; s++ {
-			lines = append(lines, l.ring[s%logLinesInAll])
+	take := func(sequence int64) bool {
+		if line := &l.ring[sequence%logLinesInAll]; filter.keeps(line) {
+			lines = append(lines, *line)
 		}
-	} else if d := l.devices[device]; d != nil {
-		for _, s := range d.sequences {
-			lines = append(lines, l.ring[s%logLinesInAll])
+		return len(lines) < filter.most
+	}
+	if filter.device == "" {
+		for s := l.next - 1; s >= max(0, l.next-int64(len(l.ring))) && len(lines) < filter.most && take(s); s-- {
+		}
+	} else if d := l.devices[filter.device]; d != nil {
+		for i := len(d.sequences) - 1; i >= 0 && len(lines) < filter.most && take(d.sequences[i]); i-- {
 		}
 	}
+	slices.Reverse(lines)
 	if !follow || len(l.followers) >= maxFollowers {
 		return lines, nil
 	}
-	f := &follower{device: device, lines: make(chan LogLine, followBuffer)}
+	f := &follower{filter: filter, lines: make(chan LogLine, followBuffer)}
 	l.followers[f] = struct{}{}
 	return lines, f
 }

@@ -162,14 +162,14 @@ func TestLogsAreBounded(t *testing.T) {
 	if l.len() != logLinesInAll || len(l.devices) != 500 {
 		t.Errorf("%d lines of %d devices", l.len(), len(l.devices))
 	}
-	lines, _ := l.read("d7", false)
+	lines, _ := l.read(logFilter{device: "d7", most: logLinesPerDevice}, false)
 	if len(lines) != logLinesInAll/500 && len(lines) != logLinesInAll/500+1 {
 		t.Errorf("%d lines of one device", len(lines))
 	}
 	for range 1000 {
 		l.add(LogLine{Device: "loud", Text: "x"})
 	}
-	if lines, _ := l.read("loud", false); len(lines) != logLinesPerDevice || lines[0].Sequence >= lines[1].Sequence {
+	if lines, _ := l.read(logFilter{device: "loud", most: logLinesPerDevice}, false); len(lines) != logLinesPerDevice || lines[0].Sequence >= lines[1].Sequence {
 		t.Errorf("%d lines of a loud device", len(lines))
 	}
 	for range logLinesInAll {
@@ -178,14 +178,14 @@ func TestLogsAreBounded(t *testing.T) {
 	if len(l.devices) != 1 {
 		t.Errorf("%d devices are remembered whose lines are gone", len(l.devices)-1)
 	}
-	if lines, _ := l.read("", false); len(lines) != logLinesPerDevice {
+	if lines, _ := l.read(logFilter{most: logLinesPerDevice}, false); len(lines) != logLinesPerDevice {
 		t.Errorf("%d lines of all devices", len(lines))
 	}
 }
 
 func TestFollowersThatAreTooSlowLoseLines(t *testing.T) {
 	l := newLogs()
-	_, f := l.read("d", true)
+	_, f := l.read(logFilter{device: "d", most: logLinesPerDevice}, true)
 	for range followBuffer + 10 {
 		l.add(LogLine{Device: "d"})
 		l.add(LogLine{Device: "other"})
@@ -201,7 +201,7 @@ func TestFollowersThatAreTooSlowLoseLines(t *testing.T) {
 	}
 	l.unfollow(f)
 	for n := range maxFollowers + 1 {
-		if _, f := l.read("", true); (f == nil) != (n == maxFollowers) {
+		if _, f := l.read(logFilter{most: logLinesPerDevice}, true); (f == nil) != (n == maxFollowers) {
 			t.Errorf("follower %d: %v", n, f != nil)
 		}
 	}

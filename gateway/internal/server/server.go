@@ -62,6 +62,8 @@ type Server struct {
 	lastEpoch  atomic.Int64
 	refused    *refusals
 	logs       *logs
+	histories  *histories
+	own        ownHistory
 	modules    *modules
 
 	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
@@ -107,7 +109,7 @@ func newServer(ctx context.Context, opts Options) (*Server, error) {
 	s := &Server{
 		opts: opts, log: opts.Log, grace: opts.GracePeriod, started: time.Now(), m: newMetrics(), ctx: ctx,
 		source: &pki.Source{}, handshakes: newHandshakes(), acceptRate: newAcceptRate(), conns: newConns(),
-		refused: newRefusals(), logs: newLogs(), gatewayChanged: make(chan struct{}, 1),
+		refused: newRefusals(), logs: newLogs(), histories: newHistories(), gatewayChanged: make(chan struct{}, 1),
 		writes: rate.NewLimiter(writesPerSecond, writesPerSecond), locates: rate.NewLimiter(locateRate, locateRate),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, 10*time.Second)),
@@ -131,6 +133,7 @@ func newServer(ctx context.Context, opts Options) (*Server, error) {
 	s.tls = s.deviceTLS()
 	s.tls.SetSessionTicketKeys(ticketKeys(secret, s.started))
 	go s.rotateTickets(ctx, secret)
+	go s.followOwn(ctx)
 	s.m.gauge("devices", "Devices with a session.", func() float64 { return float64(s.devices.len()) })
 	s.m.gauge("handshakes_pending", "TLS handshakes under way.", func() float64 { return float64(s.handshakes.len()) })
 	s.m.gauge("queue_depth", "Devices that wait to be brought up to date.", func() float64 { return float64(s.queue.Len()) })
