@@ -63,11 +63,10 @@ var hostFunctions = map[string]hostFunc{
 	"ocre_gpio_get_by_name":         onNamedPin(getPin),
 	"ocre_gpio_toggle_by_name":      onNamedPin(togglePin),
 
-	// No app of a simulated device gets messages yet.
-	"wasmbed_message_buffer":      constant(int32(hostapi.CodeNoMemory)),
-	"ocre_subscribe_message":      constant(int32(hostapi.CodeNoMemory)),
-	"wasmbed_unsubscribe_message": constant(int32(hostapi.CodeNotFound)),
-	"ocre_publish_message":        constant(int32(hostapi.CodeNotFound)),
+	"wasmbed_message_buffer":      plain(hostMessageBuffer),
+	"ocre_subscribe_message":      plain(hostSubscribe),
+	"wasmbed_unsubscribe_message": plain(hostUnsubscribe),
+	"ocre_publish_message":        hostPublish,
 
 	"ocre_sensors_init":              constant(int32(hostapi.CodeOK)),
 	"ocre_sensors_discover":          constant(sensors),
@@ -84,7 +83,7 @@ func hostSleep(i *instance, c *wasmcheck.Call) wasmcheck.HostResult {
 		c.Return(code(hostapi.CodeInvalid))
 		return wasmcheck.HostOK
 	}
-	i.wake, i.sleeping = i.device.uptime()+time.Duration(milliseconds)*time.Millisecond, true
+	i.wake, i.sleeping, i.result = i.device.uptime()+time.Duration(milliseconds)*time.Millisecond, true, hostapi.CodeOK
 	return wasmcheck.HostWait
 }
 
@@ -100,12 +99,15 @@ func hostGetEvent(i *instance, c *wasmcheck.Call) int32 {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if len(i.queue) == 0 {
+	ev, ok := i.take(func(a arrival) {
+		if at, ok := c.Memory(a.address, uint32(len(a.bytes))); ok {
+			copy(at, a.bytes)
+		}
+	})
+	if !ok {
 		return int32(hostapi.CodeNotFound)
 	}
-	ev := i.queue[0]
-	i.queue = i.queue[1:]
-	for n, v := range [fields]int32{int32(ev.kind), ev.id, ev.port, ev.state, 0, 0} {
+	for n, v := range [fields]int32{int32(ev.kind), ev.id, ev.port, ev.state, ev.extra, ev.length} {
 		if at, ok := c.Memory(c.Arg(n), 4); ok && c.Arg(n) != 0 {
 			binary.LittleEndian.PutUint32(at, uint32(v))
 		}

@@ -23,10 +23,13 @@ type outcome struct {
 	message string
 }
 
-// event waits in an instance's queue. A timer's id is its number, a pin's its number, with port and state.
+// event waits in an instance's queue. A timer's id is its number, a pin's its number, with port and state. A message's
+// port, state and extra are where its topic, content type and payload lie.
 type event struct {
 	kind            int
 	id, port, state int32
+	extra, length   int32
+	room            uint32
 }
 
 // state is which of the app's functions is being called, as in the firmware.
@@ -61,20 +64,23 @@ type instance struct {
 	initialized bool
 	sleeping    bool
 	wake        time.Duration // when it sleeps
+	result      hostapi.Code  // of what it sleeps in
+	published   *message      // in this turn
 	fuel        fuel
 	timers      []guestTimer   // by number - 1; nil until one is made
 	dispatchers map[int]string // export by event, where the app named another one
 	lines       []line         // logged in this turn
 	dropped     uint32         // log lines
 
-	// mu is taken after Device.mu and within host functions, and is never held while guest code begins to run.
+	// mu is taken after Device.mu and within the app's host functions. Who holds it does not run the app.
 	mu        sync.Mutex
 	scheduled bool // waits for its turn, or has it
 	again     bool // something happened during its turn
 	halted    bool // told to stop
 	alarm     *time.Timer
 	queue     []event
-	watched   []event          // pins: id and port
+	watched   []event // pins: id and port
+	inbox     inbox
 	values    map[string]int64 // published
 }
 
@@ -141,6 +147,9 @@ func (i *instance) turn() bool {
 	i.mu.Lock()
 	i.again = false
 	halted := i.halted
+	if !halted {
+		i.unpack(i.write)
+	}
 	i.mu.Unlock()
 	if halted {
 		i.end(outcome{})
@@ -149,6 +158,9 @@ func (i *instance) turn() bool {
 	now := i.device.uptime()
 	wake, out := i.poll(now)
 	i.flush()
+	if i.published != nil {
+		i.publish()
+	}
 	if out != nil {
 		i.end(*out)
 		return false
@@ -192,7 +204,7 @@ func (i *instance) poll(now time.Duration) (wake time.Duration, out *outcome) {
 	default:
 		if i.sleeping {
 			i.sleeping = false
-			if err := i.wasm.Wake(context.Background(), uint32(hostapi.CodeOK)); err != nil {
+			if err := i.wasm.Wake(context.Background(), code(i.result)); err != nil {
 				return 0, broken(err)
 			}
 		}
@@ -273,7 +285,7 @@ func (i *instance) next() (wake time.Duration, out *outcome) {
 	wake = i.nextTimer()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if wake == never && len(i.watched) == 0 && len(i.queue) == 0 {
+	if wake == never && len(i.watched)+len(i.inbox.topics)+len(i.queue) == 0 {
 		return 0, &outcome{}
 	}
 	return wake, nil
@@ -290,12 +302,11 @@ func (i *instance) enter(name string, args ...uint64) *outcome {
 // dispatch takes the oldest event: the export that handles it, "" when none does, and its arguments.
 func (i *instance) dispatch() (name string, args []uint64, ok bool) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(i.queue) == 0 {
+	ev, ok := i.take(i.write)
+	i.mu.Unlock()
+	if !ok {
 		return "", nil, false
 	}
-	ev := i.queue[0]
-	i.queue = slices.Delete(i.queue, 0, 1)
 	c, known := callback(ev.kind)
 	if !known {
 		return "", nil, true
@@ -306,8 +317,14 @@ func (i *instance) dispatch() (name string, args []uint64, ok bool) {
 			return "", nil, true
 		}
 	}
-	args = []uint64{uint64(uint32(ev.id)), uint64(uint32(ev.state)), uint64(uint32(ev.port))}
-	return name, args[:c.params], true
+	order := []int32{ev.id, ev.state, ev.port}
+	if ev.kind == hostapi.EventMessage {
+		order = []int32{ev.id, ev.port, ev.state, ev.extra, ev.length}
+	}
+	for _, v := range order[:c.params] {
+		args = append(args, uint64(uint32(v)))
+	}
+	return name, args, true
 }
 
 // callbacks by event.

@@ -12,7 +12,7 @@
 //
 // Order of locks: Device.mu, then instance.mu, then those of Engine. The runtime's own lock of a module is held while
 // guest code and host functions run: nothing takes it that holds one of these, and host functions take instance.mu
-// only.
+// only. A message goes into the memory of an app that it is for in that app's own turn.
 package simulator
 
 import (
@@ -101,6 +101,7 @@ type Device struct {
 	booted time.Time // set by Run, before anything else runs
 
 	leds, buttons atomic.Uint32
+	messages      atomic.Uint32 // published
 	links         *links
 	sessions      tls.ClientSessionCache // guarded by mu; replaced with the identity
 	launches      sync.WaitGroup

@@ -568,6 +568,14 @@ func (i *Instance) ReadMemory(_ context.Context, address, n uint32) ([]byte, boo
 	return append([]byte{}, b...), true
 }
 
+// WriteMemory copies bytes into the app's memory; false if they are not all inside.
+func (i *Instance) WriteMemory(_ context.Context, address uint32, bytes []byte) bool {
+	i.p.mu.Lock()
+	defer i.p.mu.Unlock()
+	b, err := i.memory(address, uint32(len(bytes)))
+	return err == nil && b != nil && copy(b, bytes) == len(bytes)
+}
+
 type programKey struct{}
 
 // hostCall is the runtime's one import: (instance, row, slots) -> host result.
