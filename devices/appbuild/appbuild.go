@@ -57,15 +57,28 @@ type Record struct {
 	Sources string `json:"sources"`
 	// Module is the SHA-256 of the module.
 	Module string `json:"module"`
+	// Names tells that the module has its functions' names, which traps then tell.
+	Names bool `json:"names,omitempty"`
 }
 
 // Result is a compiled application.
 type Result struct {
-	App    App
-	Module []byte
-	Info   Info
-	Record Record
+	App     App
+	Module  []byte
+	Info    Info
+	Trimmed Trimmed
+	Record  Record
 }
+
+// Names says whether a module gets its functions' names.
+type Names int
+
+// Names.
+const (
+	NamesAsRecorded Names = iota // as in the record; without one they are dropped
+	NamesDropped
+	NamesKept
+)
 
 // Open reads what an application's folder holds.
 func Open(dir string) (App, error) {
@@ -127,34 +140,37 @@ func Find(dir string) ([]App, error) {
 }
 
 // Build compiles the application. It writes nothing beside a temporary folder; Write keeps the result.
-func Build(ctx context.Context, app App) (Result, error) {
+func Build(ctx context.Context, app App, names Names) (Result, error) {
 	recorded, _ := readRecord(app) // an absent or broken record only means that no compiler is preferred
 	tool, err := findTool(ctx, app.Language, recorded.Compiler)
 	if err != nil {
 		return Result{}, fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	sources, err := sourcesDigest(app)
+	keep := names == NamesKept || names == NamesAsRecorded && recorded.Names
+	sources, heap, err := readSources(app)
 	if err != nil {
 		return Result{}, fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	module, err := compile(ctx, app, tool)
+	module, err := compile(ctx, app, tool, keep)
 	if err != nil {
 		return Result{}, fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	if module, err = stripCustom(module); err != nil {
+	module, trimmed, err := trimModule(ctx, module, keep, heap)
+	if err != nil {
 		return Result{}, fmt.Errorf("app %s: what %s wrote: %w", app.Name, tool.name(), err)
 	}
 	info, err := Inspect(ctx, module)
 	if err != nil {
 		return Result{}, fmt.Errorf("app %s: %w", app.Name, err)
 	}
-	return Result{App: app, Module: module, Info: info, Record: Record{Compiler: tool.name(), Sources: sources, Module: digest(module)}}, nil
+	return Result{App: app, Module: module, Info: info, Trimmed: trimmed,
+		Record: Record{Compiler: tool.name(), Sources: sources, Module: digest(module), Names: keep}}, nil
 }
 
 // Check compiles the application and compares the outcome with the committed module, byte by byte. The error is
 // ErrStale, with what to do, when they differ.
 func Check(ctx context.Context, app App) (Result, error) {
-	res, err := Build(ctx, app)
+	res, err := Build(ctx, app, NamesAsRecorded)
 	if err != nil {
 		return res, err
 	}
@@ -230,17 +246,18 @@ func readRecord(app App) (Record, error) {
 	return rec, nil
 }
 
-// sourcesDigest covers the names and contents of everything that goes into the module.
-func sourcesDigest(app App) (string, error) {
+// readSources makes a digest of the names and contents of everything that goes into the module. With heap, the app uses
+// the memory behind what the linker lays out.
+func readSources(app App) (digest string, heap bool, err error) {
 	files := slices.Clone(app.Sources)
 	if app.Language != LanguageWAT {
 		headers, err := filepath.Glob(filepath.Join(app.Include, "*"+app.Language.headerExtension()))
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		own, err := filepath.Glob(filepath.Join(app.Dir, "*.h"))
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		files = append(append(files, headers...), own...)
 	}
@@ -248,16 +265,17 @@ func sourcesDigest(app App) (string, error) {
 	for _, f := range files {
 		content, err := os.ReadFile(f)
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		if len(content) > maxSource {
-			return "", fmt.Errorf("%s: %d bytes; a source has at most %d", f, len(content), maxSource)
+			return "", false, fmt.Errorf("%s: %d bytes; a source has at most %d", f, len(content), maxSource)
 		}
 		head := fmt.Sprintf("%s/%s %d\n", filepath.Base(filepath.Dir(f)), filepath.Base(f), len(content))
 		h.Write([]byte(head))
 		h.Write(content)
+		heap = heap || bytes.Contains(content, []byte("__heap_base"))
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), heap, nil
 }
 
 func digest(b []byte) string {

@@ -103,12 +103,12 @@ func TestInfo(t *testing.T) {
 
 func TestCheckSaysWhyAModuleDiffers(t *testing.T) {
 	for sentence, change := range map[string]func(t *testing.T, app App){
-		"the source was changed since":   func(t *testing.T, app App) { edit(t, app.Sources[0], "i32.const 500", "i32.const 501") },
-		"it was changed since":           func(t *testing.T, app App) { edit(t, app.ModulePath(), "timer_callback", "timer_callbacc") },
-		"there is no record":             func(t *testing.T, app App) { remove(t, filepath.Join(app.Dir, RecordFile)); damage(t, app) },
-		"there is no ":                   func(t *testing.T, app App) { remove(t, app.ModulePath()) },
-		"was made by wat2wasm 0.0.1":     func(t *testing.T, app App) { madeByAnother(t, app) },
-		"module does not export \"run\"": func(t *testing.T, app App) { edit(t, app.Sources[0], `"run"`, `"walk"`) },
+		"the source was changed since":                func(t *testing.T, app App) { edit(t, app.Sources[0], "i32.const 500", "i32.const 501") },
+		"it was changed since":                        func(t *testing.T, app App) { edit(t, app.ModulePath(), "timer_callback", "timer_callbacc") },
+		"there is no record":                          func(t *testing.T, app App) { remove(t, filepath.Join(app.Dir, RecordFile)); damage(t, app) },
+		"there is no ":                                func(t *testing.T, app App) { remove(t, app.ModulePath()) },
+		"was made by wat2wasm 0.0.1":                  func(t *testing.T, app App) { madeByAnother(t, app) },
+		"module does not export the function \"run\"": func(t *testing.T, app App) { edit(t, app.Sources[0], `"run"`, `"walk"`) },
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			app := open(t, filepath.Join(copyApps(t), "blink"))
@@ -160,7 +160,7 @@ func TestBuildWritesModuleAndRecord(t *testing.T) {
 	}
 	remove(t, app.ModulePath())
 	remove(t, filepath.Join(app.Dir, RecordFile))
-	res, err := Build(t.Context(), app)
+	res, err := Build(t.Context(), app, NamesAsRecorded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,13 +177,13 @@ func TestBuildWritesModuleAndRecord(t *testing.T) {
 
 func TestFoldersThatAreNoApplication(t *testing.T) {
 	for sentence, files := range map[string]map[string]string{
-		"no .c, .rs or .wat file":  {"notes.txt": ""},
-		"one folder holds one":     {"a.c": "", "b.rs": ""},
-		"2 files in WebAssembly":   {"a.wat": "", "b.wat": ""},
-		"error: expected ':'":      {"a.c": "int run(void) { return 1 ? 2; }"},
-		"a.c:1:":                   {"a.c": "int run(void) { return 1 ? 2; }"},
-		"does not export \"run\"":  {"a.c": "int walk(void) { return 1; }"},
-		"unexpected token \"run\"": {"a.wat": "(run)"},
+		"no .c, .rs or .wat file":              {"notes.txt": ""},
+		"one folder holds one":                 {"a.c": "", "b.rs": ""},
+		"2 files in WebAssembly":               {"a.wat": "", "b.wat": ""},
+		"error: expected ':'":                  {"a.c": "int run(void) { return 1 ? 2; }"},
+		"a.c:1:":                               {"a.c": "int run(void) { return 1 ? 2; }"},
+		"does not export the function \"run\"": {"a.c": "int walk(void) { return 1; }"},
+		"unexpected token \"run\"":             {"a.wat": "(run)"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "a")
@@ -192,7 +192,7 @@ func TestFoldersThatAreNoApplication(t *testing.T) {
 			}
 			app, err := Open(dir)
 			if err == nil {
-				_, err = Build(t.Context(), app)
+				_, err = Build(t.Context(), app, NamesAsRecorded)
 			}
 			if err == nil || !strings.Contains(err.Error(), sentence) {
 				t.Fatalf("error %v", err)
@@ -204,7 +204,7 @@ func TestFoldersThatAreNoApplication(t *testing.T) {
 func TestAMissingCompilerNamesThePackage(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for app, packages := range map[string]string{"blink": "wabt", "thermostat": "clang-14 lld-14", "counter": "rustc libstd-rust-dev-wasm32 lld-14"} {
-		_, err := Build(t.Context(), open(t, filepath.Join(fleetApps, app)))
+		_, err := Build(t.Context(), open(t, filepath.Join(fleetApps, app)), NamesAsRecorded)
 		if err == nil || !strings.Contains(err.Error(), "install the Debian packages "+packages) {
 			t.Errorf("%s: error %v", app, err)
 		}
@@ -216,13 +216,10 @@ func TestBrokenModulesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range good {
-		_ = heapBase(good[:n]) // must end, whatever is cut off
-	}
 	if _, err := Inspect(t.Context(), good[:len(good)-1]); err == nil {
 		t.Error("a module without its last byte was accepted")
 	}
-	if _, err := stripCustom([]byte("#!/bin/sh")); err == nil {
+	if _, _, err := trimModule(t.Context(), []byte("#!/bin/sh"), false, false); err == nil {
 		t.Error("a script passed as a module")
 	}
 }
@@ -234,5 +231,51 @@ func TestAMemoryThatIsNotExportedCounts(t *testing.T) {
 	}
 	if info, err := Inspect(t.Context(), module); err != nil || info.MemoryDeclared != 65536 || info.MemoryUsed != 0 {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestWhatIsTrimmed: a small module whose memory ends where the linker's layout does, unless the app has a heap there.
+func TestWhatIsTrimmed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	build := func(source string, names Names) Result {
+		t.Helper()
+		write(t, filepath.Join(dir, "a.c"), "#define E(n) __attribute__((export_name(#n)))\nstatic volatile int v = 1;\n"+source)
+		res, err := Build(t.Context(), open(t, dir), names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	const run = "E(run) int run(void) { return v - 1; }"
+	plain := build(run, NamesAsRecorded)
+	if !plain.Trimmed.Memory || plain.Info.MemoryDeclared != plain.Info.MemoryUsed || plain.Info.MemoryUsed < linkStack || plain.Info.MemoryUsed > linkStack+16 {
+		t.Errorf("memory: %+v %+v", plain.Info, plain.Trimmed)
+	}
+	if plain.Trimmed.Exports == 0 || bytes.Contains(plain.Module, []byte("__heap_base")) {
+		t.Errorf("%+v", plain.Trimmed)
+	}
+	heap := build("extern char __heap_base; E(run) int run(void) { return (&__heap_base)[v]; }", NamesAsRecorded)
+	grows := build("E(run) int run(void) { return __builtin_wasm_memory_grow(0, v); }", NamesAsRecorded)
+	for _, res := range []Result{heap, grows} {
+		if res.Trimmed.Memory || res.Trimmed.Pages == "" || res.Info.MemoryDeclared != 65536 {
+			t.Errorf("memory: %+v %+v", res.Info, res.Trimmed)
+		}
+	}
+
+	named := build(run, NamesKept)
+	if err := named.Write(); err != nil {
+		t.Fatal(err)
+	}
+	again := build(run, NamesAsRecorded)
+	judge, err := checker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := judge.Inspect(t.Context(), again.Module)
+	if err != nil || info.FunctionNames[0] != "run" || !bytes.Equal(named.Module, again.Module) {
+		t.Errorf("names: %v %v", info.FunctionNames, err)
+	}
+	if dropped := build(run, NamesDropped); !bytes.Equal(dropped.Module, plain.Module) {
+		t.Error("the module without names is another one")
 	}
 }

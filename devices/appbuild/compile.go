@@ -131,14 +131,14 @@ func hasTarget(ctx context.Context, rustc, target string) bool {
 
 // compile runs the compiler in the folder above the app's, with relative paths and a bare environment, so that
 // neither reaches the module.
-func compile(ctx context.Context, app App, t tool) ([]byte, error) {
+func compile(ctx context.Context, app App, t tool, names bool) ([]byte, error) {
 	tmp, err := os.MkdirTemp("", "wasmbed-build-")
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	out := filepath.Join(tmp, app.Name+".wasm")
-	args := map[Language]func(App, tool, string) []string{LanguageC: clangArgs, LanguageRust: rustcArgs, LanguageWAT: watArgs}[app.Language](app, t, out)
+	args := map[Language]func(App, tool, string, bool) []string{LanguageC: clangArgs, LanguageRust: rustcArgs, LanguageWAT: watArgs}[app.Language](app, t, out, names)
 
 	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
 	defer cancel()
@@ -180,30 +180,42 @@ func include(app App) string {
 
 // linkArgs are the same for every linker of wasm32: one page, no more, and the place where the heap would begin, by
 // which one can tell how much of the page is used.
-func linkArgs() []string {
-	return []string{"--no-entry", "--strip-all", "--gc-sections", "--stack-first", "-zstack-size=" + strconv.Itoa(linkStack),
+func linkArgs(names bool) []string {
+	strip := "--strip-all"
+	if names {
+		strip = "--strip-debug"
+	}
+	return []string{"--no-entry", strip, "--gc-sections", "--stack-first", "-zstack-size=" + strconv.Itoa(linkStack),
 		"--initial-memory=65536", "--max-memory=65536", "--export=__heap_base"}
 }
 
-func clangArgs(app App, t tool, out string) []string {
+func clangArgs(app App, t tool, out string, names bool) []string {
 	args := []string{"--target=wasm32", "-std=c11", "-Oz", "-flto", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
 		"-nostdlib", "-I", include(app), "-I", filepath.Base(app.Dir), "-fuse-ld=" + t.linker}
-	for _, l := range linkArgs() {
+	for _, l := range linkArgs(names) {
 		args = append(args, "-Wl,"+l)
 	}
 	return append(append(args, "-o", out), relative(app)...)
 }
 
-func rustcArgs(app App, t tool, out string) []string {
+func rustcArgs(app App, t tool, out string, names bool) []string {
+	strip := "symbols"
+	if names {
+		strip = "debuginfo"
+	}
 	args := []string{"--target", "wasm32-unknown-unknown", "--edition", "2021", "--crate-type", "cdylib", "--crate-name", strings.ReplaceAll(app.Name, "-", "_"),
-		"-D", "warnings", "-C", "opt-level=z", "-C", "panic=abort", "-C", "lto=fat", "-C", "codegen-units=1", "-C", "strip=symbols",
+		"-D", "warnings", "-C", "opt-level=z", "-C", "panic=abort", "-C", "lto=fat", "-C", "codegen-units=1", "-C", "strip=" + strip,
 		"-C", "linker=" + t.linker, "-C", "linker-flavor=wasm-ld"}
-	for _, l := range linkArgs() {
+	for _, l := range linkArgs(names) {
 		args = append(args, "-C", "link-arg="+l)
 	}
 	return append(append(args, "-o", out), relative(app)...)
 }
 
-func watArgs(app App, _ tool, out string) []string {
-	return append([]string{"-o", out}, relative(app)...)
+func watArgs(app App, _ tool, out string, names bool) []string {
+	args := []string{"-o", out}
+	if names {
+		args = append(args, "--debug-names")
+	}
+	return append(args, relative(app)...)
 }

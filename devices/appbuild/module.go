@@ -3,17 +3,16 @@
 package appbuild
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
+	"strings"
+	"sync"
 
 	"wasmbed.dev/devices/hostapi"
+	"wasmbed.dev/devices/wasmcheck"
+	"wasmbed.dev/devices/wasmcheck/trim"
 )
 
 // Info is what a person wants to know of a module before it goes to a device.
@@ -28,225 +27,96 @@ type Info struct {
 	// MemoryDeclared is the linear memory that the module declares, in bytes; 0: none.
 	MemoryDeclared uint64
 	// MemoryUsed is how much of it the linker has laid out: stack, constants, variables. 0: the module does not
-	// tell. It is the least that limits.memory can be.
+	// tell.
 	MemoryUsed uint64
 }
 
-// Inspect validates a module and reads what it needs.
+// checker judges modules; its code is compiled once.
+var checker = sync.OnceValues(func() (*wasmcheck.Checker, error) { return wasmcheck.New(context.Background()) })
+
+// Inspect lets the boards' runtime judge a module, and reads what it needs.
 func Inspect(ctx context.Context, module []byte) (Info, error) {
-	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer func() { _ = rt.Close(ctx) }() // frees memory only
-	compiled, err := rt.CompileModule(ctx, module)
+	judge, err := checker()
 	if err != nil {
-		return Info{}, fmt.Errorf("not a valid module: %w", err)
+		return Info{}, err
 	}
-	info := Info{Size: len(module)}
-	for _, f := range compiled.ImportedFunctions() {
-		info.addImport(f)
+	found, err := judge.Inspect(ctx, module)
+	if err != nil {
+		return Info{}, fmt.Errorf("not a module that boards run: %w", err)
+	}
+	info := Info{Size: len(module), MemoryDeclared: found.MemoryMin}
+	for _, i := range found.Imports {
+		info.addImport(i)
 	}
 	slices.Sort(info.Permissions)
 	info.Permissions = slices.Compact(info.Permissions)
-	info.MemoryDeclared = declaredMemory(module)
-	if _, ok := compiled.ExportedFunctions()[hostapi.EntryRun]; !ok {
-		return info, fmt.Errorf("the module does not export %q", hostapi.EntryRun)
+	if x, ok := found.Export(hostapi.EntryRun); !ok || x.Kind != wasmcheck.Function {
+		return info, fmt.Errorf("the module does not export the function %q", hostapi.EntryRun)
 	}
-	if info.MemoryDeclared > 0 {
-		info.MemoryUsed = heapBase(module)
+	if base, ok := trim.HeapBase(module); ok && found.HasMemory {
+		info.MemoryUsed = uint64(base)
+	} else if found.PageSize == 1 {
+		info.MemoryUsed = found.MemoryMin
 	}
 	return info, nil
 }
 
-func (i *Info) addImport(f api.FunctionDefinition) {
-	module, name, _ := f.Import()
-	h, ok := hostapi.Lookup(module, name)
-	if !ok || !h.Matches(f.ParamTypes(), f.ResultTypes()) {
-		i.Unknown = append(i.Unknown, module+"."+name+" "+hostapi.Signature(f.ParamTypes(), f.ResultTypes()))
+func (i *Info) addImport(f wasmcheck.Import) {
+	h, ok := hostapi.Lookup(f.Module, f.Name)
+	if signature := strings.ReplaceAll(h.Signature(), " ", ""); !ok || f.Kind != wasmcheck.Function || f.Signature != signature {
+		i.Unknown = append(i.Unknown, strings.TrimSpace(f.Module+"."+f.Name+" "+f.Signature))
 		return
 	}
 	if h.Permission == hostapi.PermissionNone {
-		i.Imports = append(i.Imports, name)
+		i.Imports = append(i.Imports, f.Name)
 		return
 	}
-	i.Imports = append(i.Imports, name+" ("+string(h.Permission)+")")
+	i.Imports = append(i.Imports, f.Name+" ("+string(h.Permission)+")")
 	i.Permissions = append(i.Permissions, string(h.Permission))
 }
 
-// Section numbers of the binary format.
-const (
-	sectionCustom = 0
-	sectionImport = 2
-	sectionMemory = 5
-	sectionGlobal = 6
-	sectionExport = 7
-)
+// Trimmed says what a device does not have to keep of what the compiler wrote.
+type Trimmed struct {
+	trim.Saved
+	// Memory is true when the memory was cut to what the linker laid out, in bytes instead of pages.
+	Memory bool
+	// Pages says why it was not.
+	Pages string
+}
 
-var (
-	wasmHeader = []byte("\x00asm\x01\x00\x00\x00")
-	errModule  = errors.New("not a WebAssembly module")
-)
-
-// sections calls f for each section, with its whole bytes and its contents.
-func sections(module []byte, f func(id byte, whole, content []byte)) error {
-	if !bytes.HasPrefix(module, wasmHeader) {
-		return errModule
+// trimModule drops what no device uses: custom sections, exports other than functions, the padding of numbers, and the
+// memory behind what the linker laid out, unless the app has a heap there.
+func trimModule(ctx context.Context, module []byte, names, heap bool) ([]byte, Trimmed, error) {
+	judge, err := checker()
+	if err != nil {
+		return nil, Trimmed{}, err
 	}
-	for rest := module[len(wasmHeader):]; len(rest) > 0; {
-		size, n := binary.Uvarint(rest[1:])
-		if n <= 0 || size > uint64(len(rest)-1-n) {
-			return errModule
-		}
-		end := 1 + n + int(size)
-		f(rest[0], rest[:end], rest[1+n:end])
-		rest = rest[end:]
+	found, err := judge.Inspect(ctx, module)
+	if err != nil {
+		return nil, Trimmed{}, fmt.Errorf("not a module that boards run: %w", err)
 	}
-	return nil
-}
-
-// stripCustom removes everything that is not executed: names, producers, features. A device pays for each byte.
-func stripCustom(module []byte) ([]byte, error) {
-	out := bytes.Clone(wasmHeader)
-	err := sections(module, func(id byte, whole, _ []byte) {
-		if id != sectionCustom {
-			out = append(out, whole...)
-		}
-	})
-	return out, err
-}
-
-// declaredMemory is the least size in bytes of the memory that a valid module defines, 0 when it defines none.
-func declaredMemory(module []byte) (bytes uint64) {
-	_ = sections(module, func(id byte, _, content []byte) {
-		if r := (&reader{b: content}); id == sectionMemory && r.uint() > 0 {
-			r.byte() // flags
-			bytes = r.uint() * 65536
-		}
-	})
-	return bytes
-}
-
-// heapBase is the value of the exported global __heap_base, 0 when there is none. The module is a valid one.
-func heapBase(module []byte) uint64 {
-	var imported, wanted uint64
-	var globals []byte
-	found := false
-	err := sections(module, func(id byte, _, content []byte) {
-		r := &reader{b: content}
-		switch id {
-		case sectionImport:
-			imported = r.importedGlobals()
-		case sectionGlobal:
-			globals = content
-		case sectionExport:
-			wanted, found = r.exportedGlobal("__heap_base")
-		}
-	})
-	if err != nil || !found || wanted < imported {
-		return 0
-	}
-	return (&reader{b: globals}).globalConstant(wanted - imported)
-}
-
-// reader reads a section's contents. Past the end it yields zeros, which ends every loop here.
-type reader struct{ b []byte }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.b = nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) name() string {
-	n := min(r.uint(), uint64(len(r.b)))
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-// limits skips the limits of a table or memory.
-func (r *reader) limits() {
-	flags := r.byte()
-	r.uint()
-	if flags&1 != 0 {
-		r.uint()
-	}
-}
-
-func (r *reader) importedGlobals() (count uint64) {
-	for n := r.uint(); n > 0 && len(r.b) > 0; n-- {
-		r.name()
-		r.name()
-		switch r.byte() {
-		case 0: // function: index of its type
-			r.uint()
-		case 1: // table: element type, limits
-			r.byte()
-			r.limits()
-		case 2: // memory
-			r.limits()
-		case 3: // global: type, mutability
-			r.byte()
-			r.byte()
-			count++
+	o := trim.Options{Exports: []string{}, KeepNames: names}
+	for _, x := range found.Exports {
+		if x.Kind == wasmcheck.Function {
+			o.Exports = append(o.Exports, x.Name)
 		}
 	}
-	return count
-}
-
-func (r *reader) exportedGlobal(name string) (uint64, bool) {
-	for n := r.uint(); n > 0 && len(r.b) > 0; n-- {
-		is := r.name() == name
-		kind, index := r.byte(), r.uint()
-		if is && kind == 3 {
-			return index, true
-		}
+	var done Trimmed
+	base, ok := trim.HeapBase(module)
+	switch {
+	case !found.HasMemory:
+	case !ok || base == 0:
+		done.Pages = "the module does not tell how much of it is used"
+	case heap:
+		done.Pages = "the source speaks of __heap_base"
+	default:
+		o.MemoryBytes, done.Memory = base, true
 	}
-	return 0, false
-}
-
-// globalConstant is the value of an i32 global whose initialiser is one constant, as linkers write them.
-func (r *reader) globalConstant(index uint64) uint64 {
-	const i32Const, end = 0x41, 0x0b
-	for n := r.uint(); n > 0 && len(r.b) > 0; n-- {
-		valueType, _, opcode := r.byte(), r.byte(), r.byte()
-		if valueType != hostapi.I32 || opcode != i32Const {
-			return 0
-		}
-		value := r.signed()
-		if r.byte() != end {
-			return 0
-		}
-		if index == 0 {
-			return uint64(uint32(value))
-		}
-		index--
+	out, saved, err := trim.Bytes(module, o)
+	if errors.Is(err, trim.ErrPages) {
+		o.MemoryBytes, done.Memory, done.Pages = 0, false, "the code uses memory.size or memory.grow"
+		out, saved, err = trim.Bytes(module, o)
 	}
-	return 0
-}
-
-// signed reads signed LEB128.
-func (r *reader) signed() (v int64) {
-	for shift := 0; shift < 64; shift += 7 {
-		c := r.byte()
-		v |= int64(c&0x7f) << shift
-		if c&0x80 == 0 {
-			if c&0x40 != 0 && shift < 57 {
-				v |= -1 << (shift + 7)
-			}
-			return v
-		}
-	}
-	return v
+	done.Saved = saved
+	return out, done, err
 }

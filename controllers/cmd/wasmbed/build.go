@@ -20,7 +20,7 @@ import (
 const appsFolder = "apps"
 
 func newBuildCommand() *cobra.Command {
-	var check bool
+	var check, names bool
 	cmd := &cobra.Command{
 		Use:   "build [APP...]",
 		Short: "Compile applications to the modules that are committed beside their sources",
@@ -28,25 +28,39 @@ func newBuildCommand() *cobra.Command {
 
 APP is the name of a folder in ./apps, or a path to a folder. Without APP all of ./apps is compiled. The module and a
 record of what made it are written beside the source. With --check nothing is written: the command fails when a
-committed module is not, byte by byte, what its source gives.`,
+committed module is not, byte by byte, what its source gives.
+
+What no device needs is trimmed: sections that are not executed, exports other than functions, the padding that linkers
+leave in numbers. The memory ends where the linker's layout does, so that an app takes no more of a board than it uses,
+unless the code grows its memory or the source speaks of __heap_base. The names of functions go, too: a trap then tells a
+function's index and the byte. With --names they stay, and the record says so, for this build and the next ones.`,
 		Example: "  wasmbed build thermostat\n  wasmbed build --check",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runBuild(cmd.Context(), cmd.OutOrStdout(), args, check)
+			how := appbuild.NamesAsRecorded
+			if cmd.Flags().Changed("names") {
+				how = appbuild.NamesDropped
+				if names {
+					how = appbuild.NamesKept
+				}
+			}
+			return runBuild(cmd.Context(), cmd.OutOrStdout(), args, check, how)
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "write nothing; fail when a committed module is not what its source gives")
+	cmd.Flags().BoolVar(&names, "names", false, "keep the functions' names, which traps then tell; without the flag as in the record")
+	cmd.MarkFlagsMutuallyExclusive("check", "names")
 	return cmd
 }
 
 // runBuild goes on after an app that fails, so that one run tells about all.
-func runBuild(ctx context.Context, out io.Writer, names []string, check bool) error {
-	apps, err := buildTargets(names)
+func runBuild(ctx context.Context, out io.Writer, apps []string, check bool, names appbuild.Names) error {
+	targets, err := buildTargets(apps)
 	if err != nil {
 		return err
 	}
 	var failures []error
-	for _, app := range apps {
-		if err := buildOne(ctx, out, app, check); err != nil {
+	for _, app := range targets {
+		if err := buildOne(ctx, out, app, check, names); err != nil {
 			failures = append(failures, err)
 		}
 	}
@@ -78,7 +92,7 @@ func buildTargets(names []string) ([]appbuild.App, error) {
 	return apps, nil
 }
 
-func buildOne(ctx context.Context, out io.Writer, app appbuild.App, check bool) error {
+func buildOne(ctx context.Context, out io.Writer, app appbuild.App, check bool, names appbuild.Names) error {
 	if check {
 		res, err := appbuild.Check(ctx, app)
 		if err != nil {
@@ -87,7 +101,7 @@ func buildOne(ctx context.Context, out io.Writer, app appbuild.App, check bool) 
 		fmt.Fprintf(out, "%s: %s is what its source gives with %s\n", app.Name, app.ModulePath(), res.Record.Compiler)
 		return nil
 	}
-	res, err := appbuild.Build(ctx, app)
+	res, err := appbuild.Build(ctx, app, names)
 	if err != nil {
 		return err
 	}
@@ -109,6 +123,9 @@ func printBuilt(out io.Writer, res appbuild.Result) {
 	switch i := res.Info; {
 	case i.MemoryUsed > 0:
 		memory = fmt.Sprintf("%d bytes for stack, constants and variables; limits.memory is at least that", i.MemoryUsed)
+		if t := res.Trimmed; t.Pages != "" {
+			memory += fmt.Sprintf("\n               %d bytes declared: %s", i.MemoryDeclared, t.Pages)
+		}
 	case i.MemoryDeclared > 0:
 		memory = fmt.Sprintf("%d bytes declared", i.MemoryDeclared)
 	}
@@ -116,6 +133,8 @@ func printBuilt(out io.Writer, res appbuild.Result) {
 	fmt.Fprintf(out, "  imports      %s\n", or(res.Info.Imports, "none"))
 	fmt.Fprintf(out, "  permissions  %s\n", or(res.Info.Permissions, "none needed"))
 	fmt.Fprintf(out, "  memory       %s\n", memory)
+	t := res.Trimmed
+	fmt.Fprintf(out, "  trimmed      %d bytes: sections that are not executed %d, exports %d, padding of numbers %d\n", t.Total(), t.Custom, t.Exports, t.Padding)
 	if len(res.Info.Unknown) > 0 {
 		fmt.Fprintf(out, "  refused      no device offers %s\n", strings.Join(res.Info.Unknown, ", "))
 	}

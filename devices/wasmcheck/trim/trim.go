@@ -24,9 +24,23 @@ type Options struct {
 	// MemoryBytes is the size of the memory, in bytes, written with the custom
 	// page size of 1 byte. 0 keeps the memory as it is. It must reach to the end
 	// of the data that the module initialises, and the code must not contain
-	// memory.size or memory.grow, whose unit would change.
+	// memory.size or memory.grow, whose unit would change: [ErrPages].
 	MemoryBytes uint32
 }
+
+// ErrPages means that the code counts the pages of its memory.
+var ErrPages = errors.New("it uses memory.size or memory.grow, so the memory must keep its pages")
+
+// Saved is what became of the module's bytes.
+type Saved struct {
+	Custom  int // sections that are not executed
+	Exports int
+	Padding int // of numbers
+	Memory  int // negative: its size in bytes takes more to say
+}
+
+// Total of all bytes saved.
+func (s Saved) Total() int { return s.Custom + s.Exports + s.Padding + s.Memory }
 
 // Sections of a module.
 const (
@@ -40,28 +54,41 @@ const (
 )
 
 // Bytes trims a module, which must be valid (wasmcheck judges that).
-func Bytes(module []byte, o Options) ([]byte, error) {
+func Bytes(module []byte, o Options) ([]byte, Saved, error) {
+	var saved Saved
 	r := &reader{b: module}
 	if string(r.take(8)) != "\x00asm\x01\x00\x00\x00" {
-		return nil, errors.New("trim: not a WebAssembly module")
+		return nil, saved, errors.New("trim: not a WebAssembly module")
 	}
 	out := append([]byte{}, module[:8]...)
 	for !r.done() {
+		before, start := len(out), len(r.b)
 		id := r.byte()
 		body := r.take(r.u32())
 		if r.bad {
-			return nil, errors.New("trim: a section ends beyond the module")
+			return nil, saved, errors.New("trim: a section ends beyond the module")
 		}
 		body, keep, err := section(id, body, o)
 		if err != nil {
-			return nil, fmt.Errorf("trim: %w", err)
+			return nil, saved, fmt.Errorf("trim: %w", err)
 		}
 		if keep {
 			out = append(out, id)
 			out = append(appendU32(out, uint32(len(body))), body...)
 		}
+		less := start - len(r.b) - (len(out) - before)
+		switch id {
+		case secCustom:
+			saved.Custom += less
+		case secExport:
+			saved.Exports += less
+		case secMemory:
+			saved.Memory += less
+		default:
+			saved.Padding += less
+		}
 	}
-	return out, nil
+	return out, saved, nil
 }
 
 // section rewrites one section; keep is false if it goes.
@@ -183,7 +210,7 @@ func function(r *reader, o Options) ([]byte, error) {
 	for !r.done() {
 		op := r.byte()
 		if o.MemoryBytes != 0 && (op == 0x3f || op == 0x40) {
-			return nil, errors.New("it uses memory.size or memory.grow, so the memory must keep its pages")
+			return nil, ErrPages
 		}
 		out = append(out, op)
 		kind := immediate(op)

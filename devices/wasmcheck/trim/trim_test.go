@@ -76,9 +76,12 @@ func result(t *testing.T, c *wasmcheck.Checker, ctx context.Context, code []byte
 func TestATrimmedModuleDoesTheSameInLess(t *testing.T) {
 	c, ctx := checker(t)
 	full := app(loader)
-	small, err := Bytes(full, Options{Exports: []string{"run"}, MemoryBytes: 1028})
+	small, saved, err := Bytes(full, Options{Exports: []string{"run"}, MemoryBytes: 1028})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(full)-len(small) != saved.Total() || saved.Custom != 28 || saved.Exports != 31 || saved.Padding != 3 || saved.Memory != -4 {
+		t.Errorf("%d bytes became %d: %+v", len(full), len(small), saved)
 	}
 	if a, b := result(t, c, ctx, full), result(t, c, ctx, small); a != 42 || b != 42 {
 		t.Error(a, b)
@@ -103,7 +106,7 @@ func TestATrimmedModuleDoesTheSameInLess(t *testing.T) {
 
 func TestNamesAreKeptOnRequest(t *testing.T) {
 	c, ctx := checker(t)
-	small, err := Bytes(app(loader), Options{KeepNames: true})
+	small, _, err := Bytes(app(loader), Options{KeepNames: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +128,7 @@ func TestWhatCannotBeTrimmedIsRefused(t *testing.T) {
 		"not a module":           {[]byte("hello, world"), Options{}, "not a WebAssembly module"},
 		"truncated":              {app(loader)[:60], Options{}, "beyond the module"},
 	} {
-		if _, err := Bytes(test.module, test.options); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, _, err := Bytes(test.module, test.options); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -147,7 +150,7 @@ func TestALargeModuleStaysValidAndTrimmingTwiceChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	once, err := Bytes(full, Options{})
+	once, _, err := Bytes(full, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +160,7 @@ func TestALargeModuleStaysValidAndTrimmingTwiceChangesNothing(t *testing.T) {
 	if len(once) >= len(full) {
 		t.Errorf("%d bytes became %d", len(full), len(once))
 	}
-	twice, err := Bytes(once, Options{})
+	twice, _, err := Bytes(once, Options{})
 	if err != nil || !bytes.Equal(once, twice) {
 		t.Errorf("trimming twice: %d and %d bytes, %v", len(once), len(twice), err)
 	}
@@ -167,11 +170,11 @@ func FuzzBytes(f *testing.F) {
 	f.Add(app(loader), uint32(2000))
 	f.Add([]byte("\x00asm\x01\x00\x00\x00\x0a\xff\xff\xff\xff\x0f"), uint32(0))
 	f.Fuzz(func(t *testing.T, code []byte, memory uint32) {
-		once, err := Bytes(code, Options{MemoryBytes: memory, Exports: []string{"run"}})
+		once, _, err := Bytes(code, Options{MemoryBytes: memory, Exports: []string{"run"}})
 		if err != nil {
 			return
 		}
-		if twice, err := Bytes(once, Options{MemoryBytes: memory, Exports: []string{"run"}}); err != nil || !bytes.Equal(once, twice) {
+		if twice, _, err := Bytes(once, Options{MemoryBytes: memory, Exports: []string{"run"}}); err != nil || !bytes.Equal(once, twice) {
 			t.Errorf("not stable: %v", err)
 		}
 		HeapBase(code)
