@@ -11,7 +11,7 @@ import (
 // FuzzModule reads arbitrary modules, as a fleet's repository may hold them.
 func FuzzModule(f *testing.F) {
 	f.Add([]byte("#!/bin/sh"))
-	f.Add(wasmHeader)
+	f.Add([]byte("\x00asm\x01\x00\x00\x00"))
 	for _, app := range []string{"blink", "thermostat"} {
 		module, err := os.ReadFile(filepath.Join(fleetApps, app, app+".wasm"))
 		if err != nil {
@@ -20,12 +20,14 @@ func FuzzModule(f *testing.F) {
 		f.Add(module)
 	}
 	f.Fuzz(func(t *testing.T, module []byte) {
-		if stripped, err := stripCustom(module); err == nil {
-			if again, err := stripCustom(stripped); err != nil || len(again) != len(stripped) || len(stripped) > len(module) {
-				t.Errorf("stripped to %d bytes, and again to %d: %v", len(stripped), len(again), err)
-			}
+		_, _ = Inspect(t.Context(), module)
+		trimmed, _, err := trimModule(t.Context(), module, false, false)
+		if err != nil {
+			return
 		}
-		declaredMemory(module)
-		heapBase(module)
+		again, saved, err := trimModule(t.Context(), trimmed, false, false)
+		if err != nil || len(again) != len(trimmed) || saved.Total() != 0 {
+			t.Errorf("trimmed to %d bytes, and again to %d: %v", len(trimmed), len(again), err)
+		}
 	})
 }
