@@ -68,7 +68,7 @@ func newRootCommand() *cobra.Command {
 	}
 	add("run", newUpCommand(), newDownCommand(), newRestartCommand(), newCleanCommand())
 	add("look", newStatusCommand(), newTraceCommand(), newLogsCommand(), newConsoleCommand(), newEnrollCommand())
-	add("fleet", newValidateCommand(), newPlanCommand(), newPreviewCommand(), newBuildCommand())
+	add("fleet", newInitCommand(), newValidateCommand(), newPlanCommand(), newPreviewCommand(), newBuildCommand(), newSchemaCommand())
 	root.AddCommand(newNotifyCommand(), newControllersCommand(), newGatewayCommand(), newSimulatorCommand(), newBoardsCommand(), newDashboardCommand())
 	return root
 }

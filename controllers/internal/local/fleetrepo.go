@@ -25,6 +25,9 @@ import (
 // fleetBranch is the branch that the installation's own Repository follows.
 const fleetBranch = "main"
 
+// policyFile lies beside the root kustomization, which does not name it.
+const policyFile = "policy.yaml"
+
 // fleetKinds are the endings of files that belong to a fleet: manifests, modules, sources of apps, documents.
 var fleetKinds = []string{".yaml", ".yml", ".json", ".wasm", ".wat", ".c", ".h", ".rs", ".md", ".txt", ".toml"}
 
@@ -68,7 +71,10 @@ func fleetFiles(dir string) ([]string, error) {
 		return nil, nil
 	}
 	files := []string{"kustomization.yaml"}
-	for _, top := range []string{"apps", "devices", "clusters"} {
+	if _, err := os.Stat(filepath.Join(dir, policyFile)); err == nil {
+		files = append(files, policyFile)
+	}
+	for _, top := range []string{"apps", "devices", "clusters", "schemas"} {
 		err := filepath.WalkDir(filepath.Join(dir, top), func(path string, entry fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil

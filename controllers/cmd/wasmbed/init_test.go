@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"wasmbed.dev/controllers/internal/home"
+	"wasmbed.dev/controllers/internal/scaffold"
+)
+
+// TestAFleetThatWasInitialisedRuns: what init makes is brought up with `up --fleet`, and everything is ready.
+func TestAFleetThatWasInitialisedRuns(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fleet")
+	s := &stack{t: t, home: home.Dir(filepath.Join(t.TempDir(), "home")), base: freePortBase(t)}
+	s.must("", program(t, "wasmbed"), "init", "--name", "meadow", "--board", "sim-m4", "--board", "mps2-an385", "--language", "c", dir)
+	t.Cleanup(func() {
+		if out, err := s.wasmbed("--home", string(s.home), "down"); err != nil {
+			t.Errorf("down: %v\n%s", err, out)
+		}
+	})
+	s.must("", program(t, "wasmbed"), "--home", string(s.home), "up", "--detach", "--port-base", strconv.Itoa(s.base), "--fleet", dir)
+	out, err := s.wasmbed("--home", string(s.home), "status")
+	if err != nil || !strings.Contains(out, "meadow/thermostat") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+}
+
+// TestInitAsks: a person is asked for what no flag says, and an empty answer takes what is proposed.
+func TestInitAsks(t *testing.T) {
+	var out bytes.Buffer
+	o := scaffold.Options{}
+	if err := askFor(&o, "meadow", strings.NewReader("\nsim-m4, mps2-an500\nwat\n"), &out); err != nil {
+		t.Fatal(err)
+	}
+	if o.Name != "meadow" || len(o.Boards) != 2 || o.Boards[1] != "mps2-an500" || o.Language != "wat" || o.Check() != nil {
+		t.Errorf("%+v", o)
+	}
+	if strings.Count(out.String(), "]: ") != 3 {
+		t.Errorf("asked %q", out.String())
+	}
+	out.Reset()
+	o = scaffold.Options{Name: "meadow", Language: "c"}
+	if err := askFor(&o, "x", strings.NewReader("\n"), &out); err != nil || strings.Count(out.String(), "]: ") != 1 || o.Boards[0] != "sim-m4" {
+		t.Errorf("%v %+v %q", err, o, out.String())
+	}
+	if err := askFor(&scaffold.Options{}, "x", strings.NewReader(""), &out); err == nil {
+		t.Error("no answer is an answer")
+	}
+}
