@@ -4,6 +4,7 @@ package dashboard
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"wasmbed.dev/dashboard/internal/access"
 	"wasmbed.dev/dashboard/internal/fleet"
 	"wasmbed.dev/dashboard/internal/stream"
+	"wasmbed.dev/dashboard/internal/terminal"
 	"wasmbed.dev/dashboard/internal/views"
 )
 
@@ -47,6 +49,9 @@ type server struct {
 	hub    *stream.Hub
 	page   http.Handler
 	log    logr.Logger
+	// past reads the lines that gateways keep; nil without an identity.
+	past     func(context.Context, views.Params, fleet.Scope) (*views.Logs, error)
+	terminal *terminal.Terminal
 }
 
 // listAnswer is a window of a list.
@@ -77,6 +82,8 @@ func (s *server) handler() http.Handler {
 			s.serveView(w, q, who, r.view, names)
 		}))
 	}
+	mux.HandleFunc("GET "+apiPrefix+"logs", s.admitted(s.serveLogs))
+	mux.HandleFunc("GET "+apiPrefix+"terminal", s.admitted(s.serveTerminal))
 	mux.HandleFunc("GET "+apiPrefix+"session", s.admitted(s.serveSession))
 	mux.HandleFunc("GET "+apiPrefix+"stream", s.admitted(func(w http.ResponseWriter, q *http.Request, who *access.Viewer) { s.hub.Serve(w, q, who) }))
 	mux.HandleFunc(apiPrefix, s.admitted(func(w http.ResponseWriter, q *http.Request, _ *access.Viewer) {
@@ -202,6 +209,57 @@ func (s *server) serveView(w http.ResponseWriter, r *http.Request, who *access.V
 		return
 	}
 	answer(w, r, value)
+}
+
+func (s *server) serveLogs(w http.ResponseWriter, r *http.Request, who *access.Viewer) {
+	p, err := paramsOf(r, nil)
+	switch {
+	case err != nil:
+		failWith(w, err)
+	case s.past == nil:
+		fail(w, http.StatusServiceUnavailable, "Unavailable", "the dashboard has no identity to ask gateways with")
+	default:
+		lines, err := s.past(r.Context(), p, who.Scope)
+		if err != nil {
+			failWith(w, err)
+			return
+		}
+		answer(w, r, lines)
+	}
+}
+
+// terminalOutput is a part of what a command says.
+type terminalOutput struct {
+	Columns []string   `json:"columns,omitempty"`
+	Rows    [][]string `json:"rows,omitempty"`
+	Text    string     `json:"text,omitempty"`
+}
+
+type terminalAnswer struct {
+	Output []terminalOutput `json:"output"`
+}
+
+// serveTerminal runs one command to its end; one that follows is refused.
+func (s *server) serveTerminal(w http.ResponseWriter, r *http.Request, who *access.Viewer) {
+	p, err := paramsOf(r, nil)
+	if err == nil {
+		err = p.Only("line")
+	}
+	if err != nil {
+		failWith(w, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	defer cancel()
+	a := terminalAnswer{Output: []terminalOutput{}}
+	err = s.terminal.RunOnce(ctx, who.User, p["line"], who.Scope, func(c stream.Chunk) {
+		a.Output = append(a.Output, terminalOutput{c.Columns, c.Rows, c.Text})
+	})
+	if err != nil {
+		failWith(w, err)
+		return
+	}
+	answer(w, r, a)
 }
 
 // serveSession says who one is. A bearer gets the cookie that makes a browser the bearer of the same token.

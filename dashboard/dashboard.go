@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -22,9 +23,16 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 
+	"wasmbed.dev/controllers/pki"
+	"wasmbed.dev/controllers/store"
 	"wasmbed.dev/dashboard/internal/access"
+	"wasmbed.dev/dashboard/internal/audit"
 	"wasmbed.dev/dashboard/internal/fleet"
+	"wasmbed.dev/dashboard/internal/gateways"
+	"wasmbed.dev/dashboard/internal/machine"
+	"wasmbed.dev/dashboard/internal/modules"
 	"wasmbed.dev/dashboard/internal/stream"
+	"wasmbed.dev/dashboard/internal/terminal"
 	"wasmbed.dev/dashboard/internal/views"
 )
 
@@ -36,6 +44,15 @@ type Options struct {
 	Listen string
 	// TokenFile holds the token that opens the dashboard; empty: there is none.
 	TokenFile string
+	// IdentityDir holds the certificate by which gateways and the store know the dashboard: tls.crt, tls.key and ca.crt.
+	// Empty: there is none, and what only they know is not shown.
+	IdentityDir string
+	// StoreURL is where modules come from; empty: what they import is not shown.
+	StoreURL string
+	// RunDir holds NAME.pid of the installation's processes on this machine; empty: they run elsewhere.
+	RunDir string
+	// AuditLog is the API server's audit log on this machine; empty: it is elsewhere.
+	AuditLog string
 	// Reviews lets in whom the API server knows by a bearer token, to see the namespaces that it may.
 	Reviews bool
 	Log     logr.Logger
@@ -88,10 +105,10 @@ func newServer(ctx context.Context, o Options, token, address string) (s *server
 	if err != nil {
 		return nil, nil, err
 	}
-	store := fleet.NewStore()
+	rows := fleet.NewStore()
 	var reviewer access.Reviewer
 	if o.Reviews {
-		if reviewer, err = access.NewReviewer(o.Config, func() []string { return namespacesOf(store) }); err != nil {
+		if reviewer, err = access.NewReviewer(o.Config, func() []string { return namespacesOf(rows) }); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -111,21 +128,59 @@ func newServer(ctx context.Context, o Options, token, address string) (s *server
 	if err != nil {
 		return nil, nil, err
 	}
-	engine := &views.Engine{Store: store, Objects: reader}
-	hub := &stream.Hub{Engine: engine, Guard: guard, Version: version(), Log: o.Log}
-	hub.Start(ctx)
+	engine := &views.Engine{Store: rows, Objects: reader}
+	consoles := &gateways.Consoles{Objects: reader, Store: rows}
+	hub := &stream.Hub{Engine: engine, Guard: guard, Version: version(), Log: o.Log, Sources: map[string]stream.Source{"console": consoles.Tail}}
 	s = &server{engine: engine, guard: guard, hub: hub, page: built, log: o.Log}
-	return s, []func(context.Context){
-		func(ctx context.Context) { store.Watch(ctx, reader) },
-		store.Derive,
-	}, nil
+	background = append(s.measure(o), func(ctx context.Context) { rows.Watch(ctx, reader) }, rows.Derive)
+	background = append(background, s.reachOut(o)...)
+	s.terminal = &terminal.Terminal{Engine: engine, Past: s.past, Tail: hub.Sources["logs"], Log: o.Log}
+	hub.Terminal = s.terminal
+	hub.Start(ctx)
+	return s, background, nil
+}
+
+// measure has the machine, where it is this one, and the dashboard itself told of in the system view.
+func (s *server) measure(o Options) (background []func(context.Context)) {
+	var watch *machine.Watch
+	if o.RunDir != "" {
+		watch = machine.New(o.RunDir)
+		background = append(background, watch.Run)
+	}
+	s.engine.System = func(scope fleet.Scope) *views.System {
+		now := time.Now()
+		system := &views.System{Start: now.UTC().Truncate(time.Minute).Add(-179 * time.Minute), Step: 60, Cores: runtime.NumCPU(), Dashboard: s.hub.Figures()}
+		if watch != nil && scope.All() {
+			watch.Read(system, now)
+		}
+		return system
+	}
+	if o.AuditLog != "" {
+		background = append(background, func(ctx context.Context) { audit.Follow(ctx, o.AuditLog, s.engine.Store) })
+	}
+	return background
+}
+
+// reachOut has gateways and the store asked, if the dashboard has an identity for that.
+func (s *server) reachOut(o Options) (background []func(context.Context)) {
+	if o.IdentityDir == "" {
+		return nil
+	}
+	client := gateways.New(o.IdentityDir, o.Log)
+	logs := &gateways.Logs{Client: client, Store: s.engine.Store}
+	s.engine.Gateways, s.past = client, logs.Past
+	s.hub.Sources["logs"] = logs.Tail
+	if o.StoreURL != "" {
+		s.engine.Modules = modules.NewReader(&store.Client{URL: o.StoreURL, TLS: client.Source().ClientConfig(time.Now, pki.Client)}).Facts
+	}
+	return []func(context.Context){client.Follow}
 }
 
 // namespacesOf are those that the fleet has objects in.
-func namespacesOf(store *fleet.Store) (names []string) {
+func namespacesOf(rows *fleet.Store) (names []string) {
 	seen := map[string]bool{}
 	for _, kind := range []fleet.Kind{fleet.Repositories, fleet.Gateways, fleet.Applications, fleet.Devices} {
-		store.Each(kind, fleet.Everything(), func(row fleet.Row) { seen[row.Space()] = true })
+		rows.Each(kind, fleet.Everything(), func(row fleet.Row) { seen[row.Space()] = true })
 	}
 	for name := range seen {
 		names = append(names, name)

@@ -25,6 +25,7 @@ import (
 	"wasmbed.dev/dashboard/internal/access"
 	"wasmbed.dev/dashboard/internal/fleet"
 	"wasmbed.dev/dashboard/internal/stream"
+	"wasmbed.dev/dashboard/internal/terminal"
 	"wasmbed.dev/dashboard/internal/views"
 )
 
@@ -60,8 +61,12 @@ func newWorld(t *testing.T, objects ...any) *world {
 	engine := &views.Engine{Store: store}
 	ctx, cancel := context.WithCancel(context.Background())
 	hub := &stream.Hub{Engine: engine, Guard: guard, Version: "test", Log: logr.Discard()}
+	commands := &terminal.Terminal{Engine: engine, Log: logr.Discard()}
+	hub.Terminal = commands
 	hub.Start(ctx)
-	server.Config.Handler = (&dashServer{engine: engine, guard: guard, hub: hub, page: built}).handler()
+	s := &dashServer{engine: engine, guard: guard, hub: hub, page: built, terminal: commands}
+	s.measure(Options{})
+	server.Config.Handler = s.handler()
 	server.Start()
 	t.Cleanup(func() { cancel(); server.Close() })
 	return &world{store: store, hub: hub, http: server}

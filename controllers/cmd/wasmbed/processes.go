@@ -103,6 +103,10 @@ func newDashboardCommand() *cobra.Command {
 	})
 	command.Flags().StringVar(&o.Listen, "listen", "", "address for browsers")
 	command.Flags().StringVar(&o.TokenFile, "token-file", "", "file with the token that opens the dashboard")
+	command.Flags().StringVar(&o.IdentityDir, "identity-dir", "", "directory with the certificate that gateways know the dashboard by: tls.crt, tls.key, ca.crt")
+	command.Flags().StringVar(&o.StoreURL, "store", "", "where modules come from: https://host:port")
+	command.Flags().StringVar(&o.RunDir, "run-dir", "", "directory with NAME.pid of the installation's processes")
+	command.Flags().StringVar(&o.AuditLog, "audit-log", "", "the API server's audit log")
 	command.Flags().BoolVar(&o.Reviews, "reviews", false, "also let in the bearers of tokens that the API server knows, to see what they may")
 	return command
 }

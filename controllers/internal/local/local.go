@@ -171,6 +171,7 @@ func (i *installation) start(ctx context.Context, background *sync.WaitGroup) er
 	if err := i.startComponents(); err != nil {
 		return err
 	}
+	background.Go(func() { i.handIdentity(ctx) })
 	runner := &gateways{home: i.Home, ports: i.Ports, cluster: i.cluster, program: i.Program, supervisor: i.supervisor, log: i.log, started: map[string]string{}}
 	background.Go(func() {
 		if err := runner.run(ctx, i.objects); err != nil {
@@ -315,7 +316,7 @@ func (i *installation) startComponents() error {
 		"controllers": {"--store-listen", home.Loopback(i.Ports.Store), "--store-dir", i.Home.Data("store"), "--git-dir", i.Home.Data("git")},
 		"simulator":   {"--state-dir", i.Home.Data("simulator")},
 		"boards":      {"--state-dir", i.Home.Data("boards"), "--firmware-dir", filepath.Join(filepath.Dir(i.Program), "firmware")},
-		"dashboard":   {"--listen", home.Loopback(i.Ports.Dashboard), "--token-file", i.Home.DashboardToken()},
+		"dashboard":   i.dashboardArgs(),
 	}
 	for _, who := range components {
 		kubeconfig, err := i.cluster.kubeconfig(who)
@@ -332,6 +333,16 @@ func (i *installation) startComponents() error {
 		})
 	}
 	return nil
+}
+
+// dashboardArgs are those of the dashboard's process. In a cluster of somebody else it also lets in whom that knows.
+func (i *installation) dashboardArgs() []string {
+	args := []string{"--listen", home.Loopback(i.Ports.Dashboard), "--token-file", i.Home.DashboardToken(), "--identity-dir", i.Home.Data("dashboard"),
+		"--run-dir", i.Home.Run(), "--store", "https://localhost:" + strconv.Itoa(i.Ports.Store)}
+	if i.cluster.embedded {
+		return append(args, "--audit-log", i.Home.Cluster("audit.log"))
+	}
+	return append(args, "--reviews")
 }
 
 func makeToken(file string) error {

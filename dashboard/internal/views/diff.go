@@ -133,6 +133,21 @@ func jsonFields(t reflect.Type) []field {
 	return fields
 }
 
+// Field of a struct as encoding/json sees it.
+type Field struct {
+	Name      string
+	Type      reflect.Type
+	OmitEmpty bool
+}
+
+// FieldsOf are the fields of a struct with those of embedded structs.
+func FieldsOf(t reflect.Type) (fields []Field) {
+	for _, f := range jsonFields(t) {
+		fields = append(fields, Field{f.name, t.FieldByIndex(f.index).Type, f.omitEmpty})
+	}
+	return fields
+}
+
 // Patch is what to merge into before to get after, both pointers to structs of one type: nil for a field that is
 // absent now.
 func Patch(before, after any) map[string]any {

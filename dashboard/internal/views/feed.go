@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,18 @@ type valueView struct {
 	compute func(ctx context.Context, e *Engine, p Params, scope fleet.Scope) (any, error)
 }
 
+// ParametersOf are the parameters of a view; nil when there is no such view.
+func ParametersOf(view string) *[]string {
+	if v, ok := lists[view]; ok {
+		return &v.params
+	}
+	if v, ok := values[view]; ok {
+		all := append(slices.Clone(v.params), v.required...)
+		return &all
+	}
+	return nil
+}
+
 // Value is a value that is kept current while somebody follows it. Equal questions share one.
 type Value struct {
 	engine *Engine
@@ -95,7 +108,7 @@ func (e *Engine) valueView(view string, p Params) (*valueView, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: there is no view %.40q", ErrNotFound, view)
 	}
-	if err := p.only(append(v.params, v.required...)); err != nil {
+	if err := p.Only(append(slices.Clone(v.params), v.required...)...); err != nil {
 		return nil, err
 	}
 	for _, name := range v.required {

@@ -93,7 +93,7 @@ type Window struct {
 
 // ask opens the live query of a list.
 func (v *listView) ask(store *fleet.Store, p Params, scope fleet.Scope) (*fleet.Query, Window, error) {
-	if err := p.only(v.params); err != nil {
+	if err := p.Only(v.params...); err != nil {
 		return nil, Window{}, err
 	}
 	order, err := v.sorting(p)
@@ -105,10 +105,10 @@ func (v *listView) ask(store *fleet.Store, p Params, scope fleet.Scope) (*fleet.
 		return nil, Window{}, err
 	}
 	w := Window{}
-	if w.Offset, err = p.number("offset", 0, 0, 1<<30); err != nil {
+	if w.Offset, err = p.Number("offset", 0, 0, 1<<30); err != nil {
 		return nil, Window{}, err
 	}
-	if w.Limit, err = p.number("limit", defaultLimit, 1, MaxLimit); err != nil {
+	if w.Limit, err = p.Number("limit", defaultLimit, 1, MaxLimit); err != nil {
 		return nil, Window{}, err
 	}
 	return store.Ask(v.kind, p.key("offset", "limit"), scope, keep, order), w, nil
@@ -192,13 +192,13 @@ func searchFilter(p Params) ([]check, error) {
 	if word := strings.ToLower(p["search"]); word != "" {
 		checks = append(checks, func(row fleet.Row) bool {
 			for _, t := range text(row) {
-				if containsFold(t, word) {
+				if Contains(t, word) {
 					return true
 				}
 			}
 			if m := metadata(row); m != nil {
 				for _, value := range m.Labels {
-					if containsFold(value, word) {
+					if Contains(value, word) {
 						return true
 					}
 				}

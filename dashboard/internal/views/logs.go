@@ -14,3 +14,10 @@ type LogLine struct {
 	Uptime  uint64    `json:"uptime,omitempty"`
 	Dropped uint32    `json:"dropped,omitempty"`
 }
+
+// Logs are lines that gateways keep.
+type Logs struct {
+	Lines []LogLine `json:"lines"`
+	// Errors say which gateway could not be asked.
+	Errors []string `json:"errors,omitempty"`
+}

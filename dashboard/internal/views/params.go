@@ -93,8 +93,8 @@ func (p Params) check() error {
 	return nil
 }
 
-// only fails when there is a parameter that is not among the given ones.
-func (p Params) only(names []string) error {
+// Only fails when there is a parameter that is not among the given ones.
+func (p Params) Only(names ...string) error {
 	for name := range p {
 		if !slices.Contains(names, name) {
 			return badRequest("there is no parameter %.40q here; there are: %s", name, strings.Join(names, " "))
@@ -119,8 +119,8 @@ func (p Params) key(without ...string) string {
 	return b.String()
 }
 
-// number reads a parameter between 0 and most.
-func (p Params) number(name string, otherwise, least, most int) (int, error) {
+// Number reads a parameter between 0 and most.
+func (p Params) Number(name string, otherwise, least, most int) (int, error) {
 	text, ok := p[name]
 	if !ok {
 		return otherwise, nil
@@ -177,8 +177,8 @@ func (p Params) since(now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// containsFold reports whether text contains the lower-case word, whatever the case.
-func containsFold(text, lower string) bool {
+// Contains reports whether text contains the lower-case word, whatever the case.
+func Contains(text, lower string) bool {
 	if len(lower) > len(text) && isASCII(text) && isASCII(lower) {
 		return false
 	}
