@@ -96,6 +96,14 @@ bench: build ## print the product's figures: push to running, commit to applied
 	$(GO) run ./controllers/bench/push
 	$(GO) run ./controllers/bench/sync
 
+.PHONY: bench-scale
+bench-scale: build ## print what 10,000 devices cost, beside what bare requests and handshakes do (DEVICES=)
+	$(GO) run ./controllers/bench/scale -devices $(or $(DEVICES),10000)
+
+.PHONY: chaos
+chaos: build ## break an installation at random for an hour and watch (SEED=, FOR=)
+	$(GO) run ./controllers/bench/chaos -for $(or $(FOR),1h) $(if $(SEED),-seed $(SEED))
+
 .PHONY: bench-wasm
 bench-wasm: ## print the runtime's speed and memory, on a virtual board
 	$(MAKE) -C firmware/wasm bench

@@ -190,6 +190,9 @@ func (c *Cluster) end(signal syscall.Signal) {
 	c.process = nil
 }
 
+// PID is the process's, while it runs.
+func (c *Cluster) PID() int { return c.process.Pid }
+
 // Admin is the configuration of a user who may do everything. It is a copy.
 func (c *Cluster) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// chaos breaks an installation, and watches.
+type chaos struct {
+	*installation
+	rand    *rand.Rand
+	watcher *watcher
+	log     func(format string, args ...any)
+	commits int
+}
+
+// faults that happen, each as often as the others. Each returns when it is over.
+var faults = []struct {
+	name string
+	do   func(c *chaos, ctx context.Context) error
+}{
+	{"a process is killed", (*chaos).kill},
+	{"a process is killed in the middle of a delivery", (*chaos).killDuringDelivery},
+	{"a process stands still", (*chaos).freeze},
+	{"all processes but the API server are killed", (*chaos).killAll},
+	{"bad weather between devices and gateway", (*chaos).weather},
+	{"bad weather while a commit is delivered", (*chaos).weatherDuringDelivery},
+	{"a hostile device", (*chaos).hostile},
+	{"a commit", (*chaos).goodCommit},
+	{"a bad commit", (*chaos).badCommit},
+	{"a hundred commits", (*chaos).manyCommits},
+	{"history is rewritten", (*chaos).forcePush},
+	{"the repository is away", (*chaos).repositoryAway},
+}
+
+func (c *chaos) kill(ctx context.Context) error {
+	part := parts[c.rand.IntN(len(parts))]
+	c.log("  kill -9 %s", part)
+	old, err := c.pid(part)
+	if err != nil {
+		return nil // between two lives
+	}
+	_ = syscall.Kill(old, syscall.SIGKILL)
+	return pause(ctx, c.between(200*time.Millisecond, 3*time.Second))
+}
+
+func (c *chaos) killDuringDelivery(ctx context.Context) error {
+	if err := c.goodCommit(ctx); err != nil {
+		return err
+	}
+	if err := pause(ctx, c.between(0, 1500*time.Millisecond)); err != nil {
+		return err
+	}
+	return c.kill(ctx)
+}
+
+func (c *chaos) killAll(ctx context.Context) error {
+	for _, part := range parts[:3] {
+		_ = c.signal(part, syscall.SIGKILL)
+	}
+	return pause(ctx, c.between(time.Second, 4*time.Second))
+}
+
+func (c *chaos) freeze(ctx context.Context) error {
+	part := parts[c.rand.IntN(len(parts))]
+	pid, err := c.pid(part)
+	if err != nil {
+		return nil
+	}
+	span := c.between(time.Second, 8*time.Second)
+	c.log("  %s for %s", part, span.Round(100*time.Millisecond))
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	return pause(ctx, span)
+}
+
+func (c *chaos) weather(ctx context.Context) error {
+	w := weathers[c.rand.IntN(len(weathers))]
+	span := c.between(2*time.Second, 8*time.Second)
+	c.log("  %s for %s", w, span.Round(100*time.Millisecond))
+	c.proxy.set(w)
+	defer c.proxy.set(clear)
+	return pause(ctx, span)
+}
+
+func (c *chaos) weatherDuringDelivery(ctx context.Context) error {
+	if err := c.goodCommit(ctx); err != nil {
+		return err
+	}
+	return c.weather(ctx)
+}
+
+func (c *chaos) hostile(context.Context) error {
+	trick := tricks[c.rand.IntN(len(tricks))]
+	c.log("  it %s", trick.name)
+	trick.do(c.liar, c.proxy.target)
+	return nil
+}
+
+// change writes the next value of one application into the clone.
+func (c *chaos) change() (application, value string, err error) {
+	c.commits++
+	application, value = applications[c.rand.IntN(len(applications))], fmt.Sprint(c.commits)
+	return application, value, writeFiles(c.clone, map[string]string{"apps/" + application + ".yaml": applicationYAML(application, value)})
+}
+
+func (c *chaos) git(ctx context.Context, args ...string) error {
+	_, err := c.run(ctx, c.clone, "git", args...)
+	return err
+}
+
+// ask commits a change. What it asks for counts as asked before anybody can have seen it.
+func (c *chaos) ask(ctx context.Context) error {
+	application, value, err := c.change()
+	if err != nil {
+		return err
+	}
+	c.watcher.asked(application, value)
+	return c.git(ctx, "commit", "-qam", application+" "+value)
+}
+
+func (c *chaos) push(ctx context.Context, args ...string) error {
+	return c.git(ctx, append([]string{"push", "-q", "origin", "main"}, args...)...)
+}
+
+func (c *chaos) goodCommit(ctx context.Context) error {
+	if err := c.ask(ctx); err != nil {
+		return err
+	}
+	return c.push(ctx)
+}
+
+// badCommit pushes something that must never reach a device, and takes it back.
+func (c *chaos) badCommit(ctx context.Context) error {
+	application, value, err := c.change()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(c.clone, "apps", application+".yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	bad := strings.Replace(string(text), "permissions: [gpio, timer]", "permissions: [gpio]", 1)
+	if c.rand.IntN(2) == 0 {
+		bad = string(text) + "}}\n"
+	}
+	if err := os.WriteFile(path, []byte(bad), 0o644); err != nil {
+		return err
+	}
+	if err := c.git(ctx, "commit", "-qam", "bad "+value); err != nil {
+		return err
+	}
+	if err := c.push(ctx); err != nil {
+		return err
+	}
+	if err := pause(ctx, c.between(0, 3*time.Second)); err != nil {
+		return err
+	}
+	if err := c.git(ctx, "revert", "--no-edit", "HEAD"); err != nil {
+		return err
+	}
+	return c.push(ctx)
+}
+
+func (c *chaos) manyCommits(ctx context.Context) error {
+	for range 100 {
+		if err := c.goodCommit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *chaos) forcePush(ctx context.Context) error {
+	if _, err := c.run(ctx, c.clone, "git", "rev-parse", "-q", "--verify", "HEAD~3"); err == nil {
+		if err := c.goodCommit(ctx); err != nil {
+			return err
+		}
+		if err := c.git(ctx, "reset", "-q", "--hard", "HEAD~2"); err != nil {
+			return err
+		}
+	}
+	if err := c.ask(ctx); err != nil {
+		return err
+	}
+	return c.push(ctx, "--force")
+}
+
+// repositoryAway moves the repository out of the way for a while.
+func (c *chaos) repositoryAway(ctx context.Context) error {
+	path := c.home.FleetRepository()
+	if err := os.Rename(path, path+".away"); err != nil {
+		return err
+	}
+	_ = pause(ctx, c.between(time.Second, 5*time.Second))
+	return os.Rename(path+".away", path)
+}
+
+func (c *chaos) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(c.rand.Int64N(int64(most-least)))
+}
+
+func pause(ctx context.Context, span time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(span):
+		return nil
+	}
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"wasmbed.dev/controllers/internal/home"
+	"wasmbed.dev/controllers/internal/local"
+)
+
+const (
+	namespace = "plant"
+	devices   = 6
+)
+
+// applications of the fleet; each has a config whose value names the commit that asked for it.
+var applications = []string{"first", "second"}
+
+// parts are the processes that faults happen to.
+var parts = []string{"controllers", "gateway-" + namespace + ".edge", "simulator", "cluster"}
+
+// installation is a whole one, as `wasmbed up` runs it, and a clone of its fleet's repository.
+type installation struct {
+	program     string
+	home        home.Dir
+	clone       string
+	environment []string
+	objects     client.Client
+	proxy       *proxy
+	liar        *liar
+}
+
+func start(ctx context.Context, bin, dir string, seed uint64) (*installation, error) {
+	program, err := filepath.Abs(filepath.Join(bin, "wasmbed"))
+	if err != nil {
+		return nil, err
+	}
+	i := &installation{program: program, home: home.Dir(filepath.Join(dir, "home")), clone: filepath.Join(dir, "clone")}
+	i.environment = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=Chaos", "GIT_AUTHOR_EMAIL=chaos@example.org",
+		"GIT_COMMITTER_NAME=Chaos", "GIT_COMMITTER_EMAIL=chaos@example.org", "WASMBED_HOME="+string(i.home))
+	base, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	if i.proxy, err = newProxy(home.Loopback(home.PortsFrom(base).Device), seed); err != nil {
+		return nil, err
+	}
+	if i.liar, err = newLiar(); err != nil {
+		return nil, err
+	}
+	fleet := filepath.Join(dir, "fleet")
+	if err := i.writeFleet(fleet, filepath.Dir(program)); err != nil {
+		return nil, err
+	}
+	if _, err := i.run(ctx, "", program, "up", "--detach", "--fleet", fleet, "--port-base", strconv.Itoa(base)); err != nil {
+		return i, err
+	}
+	if _, err := i.run(ctx, "", "git", "clone", "-q", i.home.FleetRepository(), i.clone); err != nil {
+		return i, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", i.home.Kubeconfig())
+	if err != nil {
+		return i, err
+	}
+	config.Timeout = 10 * time.Second
+	scheme, err := local.NewScheme()
+	if err != nil {
+		return i, err
+	}
+	i.objects, err = client.New(config, client.Options{Scheme: scheme})
+	return i, err
+}
+
+// stop resumes what is stopped and takes everything down.
+func (i *installation) stop() error {
+	for _, part := range parts {
+		_ = i.signal(part, syscall.SIGCONT)
+	}
+	i.proxy.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	_, err := i.run(ctx, "", i.program, "down")
+	return err
+}
+
+func freePorts() (int, error) {
+	for range 100 {
+		base, err := home.FreePort()
+		if err != nil {
+			return 0, err
+		}
+		if ports := home.PortsFrom(base); ports.Check() == nil {
+			return base, nil
+		}
+	}
+	return 0, fmt.Errorf("no free ports")
+}
+
+// run runs a command and returns what it says.
+func (i *installation) run(ctx context.Context, dir, name string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, name, args...)
+	command.Dir, command.Env = dir, i.environment
+	out, err := command.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// writeFleet writes the first commit: devices behind the proxy, and two applications.
+func (i *installation) writeFleet(dir, bin string) error {
+	module, err := os.ReadFile(filepath.Join(bin, "..", "apps", "blink", "blink.wasm"))
+	if err != nil {
+		return err
+	}
+	files := map[string]string{
+		"apps/blink.wasm":      string(module),
+		"devices/gateway.yaml": header("Gateway", "edge") + "spec:\n  endpoints: [\"" + i.proxy.address() + "\"]\n  limits: {heartbeatSeconds: 2}\n",
+		"devices/space.yaml":   "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n",
+	}
+	for n := range devices {
+		name := fmt.Sprintf("device-%d", n)
+		files["devices/"+name+".yaml"] = header("Device", name) + "  labels: {honest: \"yes\"}\nspec: {board: sim-m4, backend: Simulated}\n"
+	}
+	for _, name := range applications {
+		files["apps/"+name+".yaml"] = applicationYAML(name, "0")
+	}
+	resources := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
+	for name := range files {
+		if filepath.Ext(name) == ".yaml" {
+			resources += "- " + name + "\n"
+		}
+	}
+	files["kustomization.yaml"] = resources
+	return writeFiles(dir, files)
+}
+
+func header(kind, name string) string {
+	return "apiVersion: wasmbed.dev/v1alpha1\nkind: " + kind + "\nmetadata:\n  name: " + name + "\n  namespace: " + namespace + "\n"
+}
+
+func applicationYAML(name, value string) string {
+	return "apiVersion: wasmbed.dev/v1alpha1\nkind: Application\nmetadata:\n  name: " + name + "\n  namespace: " + namespace +
+		"\nspec:\n  module: {path: apps/blink.wasm}\n  selector: {matchLabels: {honest: \"yes\"}}\n  permissions: [gpio, timer]\n  limits: {memory: 0, stack: 1024}\n  config: {asked: \"" + value + "\"}\n"
+}
+
+func writeFiles(dir string, files map[string]string) error {
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pid of a part's process now.
+func (i *installation) pid(part string) (int, error) {
+	text, err := os.ReadFile(i.home.Run(part + ".pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+func (i *installation) signal(part string, signal syscall.Signal) error {
+	pid, err := i.pid(part)
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, signal)
+}

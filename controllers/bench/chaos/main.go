@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command chaos runs a whole installation and breaks it at random, under a seed: processes are killed and frozen, the
+// network between devices and gateway delays, hangs, resets and tears, hostile devices connect, the repository goes away
+// and is rewritten, commits come by the hundred. Meanwhile it watches the flash of the devices and the objects of the
+// API server for what must always be so, and after each round for what must become so.
+//
+//	go run ./controllers/bench/chaos -seed 7 -for 1h
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// Faults of a round, and how long after the last one all must be well. That is long because backoffs of devices and of
+// processes that died again and again have to pass.
+const (
+	faultsARound = 6
+	patience     = 2 * time.Minute
+)
+
+func main() {
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "what decides on the faults")
+	span := flag.Duration("for", time.Hour, "how long to go on")
+	bin := flag.String("bin", "bin", "directory of the built programs")
+	flag.Parse()
+	ctrllog.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := run(ctx, *bin, *seed, *span, func(format string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, format+"\n", args...) })
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+// run goes through rounds of faults until span has passed, at least one.
+func run(ctx context.Context, bin string, seed uint64, span time.Duration, log func(format string, args ...any)) (err error) {
+	dir, err := os.MkdirTemp("", "chaos-")
+	if err != nil {
+		return err
+	}
+	log("seed %d in %s", seed, dir)
+	i, err := start(ctx, bin, dir, seed)
+	defer func() {
+		if i != nil {
+			err = errors.Join(err, i.stop())
+		}
+		if err == nil {
+			err = os.RemoveAll(dir)
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	w := newWatcher(i)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go w.run(watching)
+	c := &chaos{installation: i, rand: rand.New(rand.NewPCG(seed, 1)), watcher: w, log: log}
+	if err := c.admitLiar(ctx); err != nil {
+		return err
+	}
+	if err := c.calm(ctx); err != nil {
+		return err
+	}
+	first := w.footprints()
+	for began, round := time.Now(), 1; round == 1 || time.Since(began) < span; round++ {
+		if err := c.round(ctx, round); err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+		w.grown(first)
+		w.panics()
+		if err := w.err(); err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+	}
+	return nil
+}
+
+// admitLiar lets the hostile device into the fleet, as hardware is.
+func (c *chaos) admitLiar(ctx context.Context) error {
+	text, err := os.ReadFile(c.clone + "/kustomization.yaml")
+	if err != nil {
+		return err
+	}
+	err = writeFiles(c.clone, map[string]string{
+		"kustomization.yaml": string(text) + "- devices/liar.yaml\n",
+		"devices/liar.yaml":  header("Device", "liar") + "spec: {board: sim-m4, backend: Hardware, keys: [\"" + c.liar.key + "\"]}\n",
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.git(ctx, "add", "-A"); err != nil {
+		return err
+	}
+	if err := c.git(ctx, "commit", "-qm", "A device"); err != nil {
+		return err
+	}
+	return c.push(ctx)
+}
+
+func (c *chaos) round(ctx context.Context, number int) error {
+	for range faultsARound {
+		fault := faults[c.rand.IntN(len(faults))]
+		c.log("round %d: %s", number, fault.name)
+		if err := fault.do(c, ctx); err != nil {
+			return fmt.Errorf("%s: %w", fault.name, err)
+		}
+	}
+	if err := c.goodCommit(ctx); err != nil {
+		return err
+	}
+	return c.calm(ctx)
+}
+
+// calm waits until all is well.
+func (c *chaos) calm(ctx context.Context) error {
+	newest, err := c.run(ctx, c.clone, "git", "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for {
+		err := c.watcher.converged(ctx, newest)
+		if err == nil {
+			c.log("all is well after %s", time.Since(began).Round(100*time.Millisecond))
+			return nil
+		}
+		if breach := c.watcher.err(); breach != nil {
+			return breach
+		}
+		if time.Since(began) > patience {
+			return fmt.Errorf("not well %s after the last fault: %w", patience, err)
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
