@@ -35,6 +35,7 @@ build: firmware page ## build all programs, the firmware and the page into bin/
 	@echo "Wasmbed builds (the embedded cluster takes some minutes the first time)"
 	$(call step,wasmbed-cluster kubectl,cd clusters/embedded && $(GO) build -ldflags '-s -w' -o $(BIN)/ ./cmd/...)
 	$(call step,wasmbed,$(GO) build -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ ./controllers/cmd/...)
+	$(call step,wasmbed-run,$(MAKE) -C firmware/wasm wasmbed-run && cp -u firmware/build/wasm/wasmbed-run $(BIN)/)
 
 .PHONY: firmware
 firmware:
