@@ -95,6 +95,7 @@ fuzz-go: ## fuzz every parser of the Go side, FUZZTIME=1m each
 .PHONY: bench
 bench: build ## print the product's figures: push to running, commit to applied
 	$(GO) run ./controllers/bench/push
+	$(GO) run ./controllers/bench/push -boards -pushes 20
 	$(GO) run ./controllers/bench/sync
 
 .PHONY: bench-scale

@@ -3,8 +3,8 @@
 // Package trace follows a commit from the push to the app that runs on a device, by what the objects of the fleet
 // say. It is pure: objects in, a Trace out.
 //
-// A commit has four moments of its own (pushed, fetched, checked, applied; in the Repository's history) and three on
-// each Instance that it caused (issued, delivered, running). An Instance remembers the commit that its present spec
+// A commit has four moments of its own (pushed, fetched, checked, applied; in the Repository's history) and four on
+// each Instance that it caused (issued, delivered, started, running). An Instance remembers the commit that its present spec
 // comes from and no earlier one: of an older commit only its own moments are left, and the devices that nothing has
 // changed since.
 package trace
@@ -29,7 +29,11 @@ const (
 	StageApplied   = "applied"
 	StageIssued    = "issued"
 	StageDelivered = "delivered"
-	StageRunning   = "running"
+	// StageStarted is when the first instruction ran: the device tells how long after the receipt of its desired state,
+	// and the gateway's clock says when that was sent.
+	StageStarted = "started"
+	// StageRunning is when the gateway learnt that it runs.
+	StageRunning = "running"
 )
 
 // Outcome of a commit that is on its way.
@@ -87,7 +91,7 @@ type Trace struct {
 // Stage is one moment on the way: of the commit, or of all Instances that reached it.
 type Stage struct {
 	Name string `json:"name"`
-	// PerInstance is true for issued, delivered and running.
+	// PerInstance is true for issued, delivered, started and running.
 	PerInstance bool `json:"perInstance"`
 	// Count is how many reached it.
 	Count int        `json:"count"`
@@ -273,8 +277,13 @@ func (b *builder) instance(instance *v1alpha1.Instance) {
 		b.add(StageDelivered, device, delivered, issued)
 	}
 	answered := status.ObservedGeneration == instance.Generation
+	before := delivered
+	if ms := status.StartMilliseconds; answered && ms != nil && !delivered.IsZero() {
+		before = started(delivered, *ms, status.RunningAt)
+		b.add(StageStarted, device, before, delivered)
+	}
 	if at := status.RunningAt; answered && at != nil && !at.Time.Before(issued.Truncate(time.Microsecond)) {
-		b.add(StageRunning, device, at.Time, delivered)
+		b.add(StageRunning, device, at.Time, before)
 		if t.Start != nil {
 			app.toRunning = append(app.toRunning, duration{device, milliseconds(at.Sub(*t.Start))})
 		}
@@ -283,6 +292,16 @@ func (b *builder) instance(instance *v1alpha1.Instance) {
 		}
 	}
 	b.outcome(instance, app, device, answered)
+}
+
+// started is the wall time of the first instruction: never later than the gateway knew of it, however coarse the
+// device's clock is.
+func started(delivered time.Time, milliseconds int64, running *metav1.MicroTime) time.Time {
+	at := delivered.Add(time.Duration(milliseconds) * time.Millisecond)
+	if running != nil && running.Time.Before(at) && !running.Time.Before(delivered) {
+		return running.Time
+	}
+	return at
 }
 
 // outcome counts what became of an Instance.
@@ -322,9 +341,9 @@ func (b *builder) add(stage, device string, at, before time.Time) {
 
 func (b *builder) finish() {
 	t := b.trace
-	for _, name := range []string{StagePushed, StageFetched, StageChecked, StageApplied, StageIssued, StageDelivered, StageRunning} {
+	for _, name := range []string{StagePushed, StageFetched, StageChecked, StageApplied, StageIssued, StageDelivered, StageStarted, StageRunning} {
 		stage := b.stage(name)
-		stage.PerInstance = name == StageIssued || name == StageDelivered || name == StageRunning
+		stage.PerInstance = name == StageIssued || name == StageDelivered || name == StageStarted || name == StageRunning
 		t.Stages = append(t.Stages, stage)
 	}
 	t.DeviceStart = quantiles(b.starts)

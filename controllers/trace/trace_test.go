@@ -58,6 +58,9 @@ func TestTheWayOfACommit(t *testing.T) {
 	start := int64(7)
 	slow := instance("blink", "slow", "b", 100, at(150), at(900))
 	slow.Status.StartMilliseconds = &start
+	coarse := instance("blink", "one", "b", 100, at(160), at(200)) // its clock says more than can be
+	much := int64(5000)
+	coarse.Status.StartMilliseconds = &much
 	failed := instance("blink", "broken", "b", 100, at(150), nil)
 	failed.Status.Phase, failed.Status.Reason = v1alpha1.InstanceFailed, "Trapped"
 	unanswered := instance("other", "quiet", "b", 130, at(-500), at(-400)) // moments of the former spec
@@ -66,7 +69,7 @@ func TestTheWayOfACommit(t *testing.T) {
 		Repositories: []v1alpha1.Repository{repository(entry("b", at(0), at(20), at(50), at(90)), entry("a", nil, at(-9000), at(-8900), at(-8800)))},
 		Instances: []v1alpha1.Instance{
 			slow, failed, unanswered,
-			instance("blink", "one", "b", 100, at(140), at(200)),
+			coarse,
 			instance("blink", "two", "b", 110, at(160), at(210)),
 			instance("blink", "old", "a", -8000, at(-7000), at(-6000)),
 		},
@@ -99,16 +102,17 @@ func TestTheWayOfACommit(t *testing.T) {
 		"checked 1 50/50/50 30/30/30",
 		"applied 1 90/90/90 40/40/40",
 		"issued 5 100/130/130 10/40/40",
-		"delivered 4 150/160/160 49.999/49.999/49.999",
-		"running 3 210/900/900 60/750/750",
+		"delivered 4 150/160/160 49.999/59.999/59.999",
+		"started 2 157/200/200 7/40/40",
+		"running 3 210/900/900 50/743/743",
 	}
 	if !reflect.DeepEqual(lines, want) {
 		t.Errorf("stages:\n%s\nwant:\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
-	if running := got.Stages[6]; running.SinceStart.Slowest != "plant/slow" || !running.First.Equal(at(200).Time) || !running.Last.Equal(at(900).Time) {
+	if running := got.Stages[7]; running.SinceStart.Slowest != "plant/slow" || !running.First.Equal(at(200).Time) || !running.Last.Equal(at(900).Time) {
 		t.Errorf("running: %+v %+v", running, running.SinceStart)
 	}
-	if want := (&Quantiles{P50: 7, P95: 7, Max: 7, Slowest: "plant/slow"}); !reflect.DeepEqual(got.DeviceStart, want) {
+	if want := (&Quantiles{P50: 7, P95: 5000, Max: 5000, Slowest: "plant/one"}); !reflect.DeepEqual(got.DeviceStart, want) {
 		t.Errorf("device start: %+v", got.DeviceStart)
 	}
 	if want := []Failure{{Device: "plant/broken", Application: "plant/blink", Phase: v1alpha1.InstanceFailed, Reason: "Trapped"}}; !reflect.DeepEqual(got.Failures, want) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command push measures the line: it starts an installation with the example fleet in a temporary home, pushes changes
-// of one application's config one after another, and prints how long each stage took from the push on.
+// of one application one after another, and prints how long each stage took from the push on.
 package main
 
 import (
@@ -35,19 +35,20 @@ import (
 
 func main() {
 	pushes := flag.Int("pushes", 50, "how many commits to push")
-	application := flag.String("application", "thermostat", "application of the example fleet whose config changes")
+	application := flag.String("application", "thermostat", "application of the example fleet that changes")
+	boards := flag.Bool("boards", false, "push new modules, for the virtual boards only and to all of them at once; without it, changes of the config for the whole fleet")
 	bin := flag.String("bin", "bin", "directory of the built programs")
 	flag.Parse()
 	ctrllog.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *bin, *application, *pushes, os.Stdout); err != nil {
+	if err := run(ctx, *bin, *application, *boards, *pushes, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, application string, pushes int, out io.Writer) (err error) {
+func run(ctx context.Context, bin, application string, boards bool, pushes int, out io.Writer) (err error) {
 	temp, err := os.MkdirTemp("", "wasmbed-bench-")
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func run(ctx context.Context, bin, application string, pushes int, out io.Writer
 	if err != nil {
 		return err
 	}
-	b := &bench{program: program, home: home.Dir(filepath.Join(temp, "home")), clone: filepath.Join(temp, "clone"), application: application}
+	b := &bench{program: program, home: home.Dir(filepath.Join(temp, "home")), clone: filepath.Join(temp, "clone"), application: application, boards: boards}
 	base, err := home.FreePort()
 	if err != nil {
 		return err
@@ -74,6 +75,11 @@ func run(ctx context.Context, bin, application string, pushes int, out io.Writer
 	if b.objects, err = connect(b.home); err != nil {
 		return err
 	}
+	if boards {
+		if err := b.selectBoards(ctx); err != nil {
+			return err
+		}
+	}
 	var traces []*trace.Trace
 	for i := range pushes {
 		t, err := b.push(ctx, i)
@@ -87,8 +93,10 @@ func run(ctx context.Context, bin, application string, pushes int, out io.Writer
 
 type bench struct {
 	program, clone, application string
+	boards                      bool
 	home                        home.Dir
 	objects                     client.Client
+	module                      []byte // as it is committed
 }
 
 func (b *bench) command(ctx context.Context, dir, name string, args ...string) error {
@@ -116,22 +124,70 @@ func connect(dir home.Dir) (client.Client, error) {
 
 var configKey = regexp.MustCompile(`(?m)^  config:.*$`)
 
-// push changes the application's config, pushes, and waits until every device runs it.
+// push changes the application, pushes, and waits until every device runs it.
 func (b *bench) push(ctx context.Context, i int) (*trace.Trace, error) {
-	file := filepath.Join("apps", b.application, "application.yaml")
-	text, err := os.ReadFile(filepath.Join(b.clone, file))
-	if err != nil {
+	change := b.changeConfig
+	if b.boards {
+		change = b.changeModule
+	}
+	if err := change(i); err != nil {
 		return nil, err
+	}
+	return b.commit(ctx, "Bench "+strconv.Itoa(i))
+}
+
+func (b *bench) file(name string) string { return filepath.Join(b.clone, "apps", b.application, name) }
+
+func (b *bench) changeConfig(i int) error {
+	text, err := os.ReadFile(b.file("application.yaml"))
+	if err != nil {
+		return err
 	}
 	changed := regexp.MustCompile(`(?m)^    bench: .*\n`).ReplaceAllString(string(text), "")
 	if !configKey.MatchString(changed) {
 		changed = strings.Replace(changed, "\nspec:\n", "\nspec:\n  config:\n", 1)
 	}
 	changed = configKey.ReplaceAllString(changed, fmt.Sprintf("  config:\n    bench: %q", strconv.Itoa(i)))
-	if err := os.WriteFile(filepath.Join(b.clone, file), []byte(changed), 0o644); err != nil {
-		return nil, err
+	return os.WriteFile(b.file("application.yaml"), []byte(changed), 0o644)
+}
+
+// changeModule adds a custom section with a number to the module: other bytes, the same app.
+func (b *bench) changeModule(i int) error {
+	if b.module == nil {
+		content, err := os.ReadFile(b.file(b.application + ".wasm"))
+		if err != nil {
+			return err
+		}
+		b.module = content
 	}
-	for _, args := range [][]string{{"commit", "-q", "-a", "-m", "Bench " + strconv.Itoa(i)}, {"push", "-q", "origin", "HEAD:main"}} {
+	section := fmt.Sprintf("\x05bench%d", i)
+	content := append(slices.Clip(b.module), 0, byte(len(section)))
+	return os.WriteFile(b.file(b.application+".wasm"), append(content, section...), 0o644)
+}
+
+var (
+	selector = regexp.MustCompile(`(?m)^  selector:\n(    .*\n)+`)
+	rollout  = regexp.MustCompile(`(?m)^  rollout:\n(    .*\n)+`)
+)
+
+// selectBoards makes the application one of the virtual boards, rolled out to all of them at once.
+func (b *bench) selectBoards(ctx context.Context) error {
+	text, err := os.ReadFile(b.file("application.yaml"))
+	if err != nil {
+		return err
+	}
+	changed := selector.ReplaceAllString(string(text), "  selector:\n    matchLabels: { site: lab }\n")
+	changed = rollout.ReplaceAllString(changed, "") + "  rollout:\n    maxUnavailable: 100%\n"
+	if err := os.WriteFile(b.file("application.yaml"), []byte(changed), 0o644); err != nil {
+		return err
+	}
+	_, err = b.commit(ctx, "Boards only")
+	return err
+}
+
+// commit pushes what has changed and returns its trace when every device runs it.
+func (b *bench) commit(ctx context.Context, message string) (*trace.Trace, error) {
+	for _, args := range [][]string{{"commit", "-q", "-a", "-m", message}, {"push", "-q", "origin", "HEAD:main"}} {
 		if err := b.command(ctx, b.clone, "git", args...); err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/status"
+	"wasmbed.dev/controllers/trace"
 	"wasmbed.dev/gateway"
 )
 
@@ -82,6 +83,7 @@ func TestTheLine(t *testing.T) {
 		if err != nil || !strings.Contains(out, "running") || !strings.Contains(out, commit[:8]) {
 			t.Errorf("trace: %v\n%s", err, out)
 		}
+		s.firstInstructionsAreKnown(commit)
 	})
 
 	step("a config change restarts just that app on just those devices", func(t *testing.T) {
@@ -293,4 +295,23 @@ func (s *stack) edit(file string, change func(string) string) {
 func bumpConfig(text, value string) string {
 	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool { return strings.Contains(l, "config: {test: ") })
 	return strings.Replace(strings.Join(lines, "\n"), "spec:\n", "spec:\n  config: {test: \""+value+"\"}\n", 1)
+}
+
+// firstInstructionsAreKnown follows a commit down to the first instruction on every device, boards and simulated alike.
+func (s *stack) firstInstructionsAreKnown(commit string) {
+	s.t.Helper()
+	out, err := s.wasmbed("trace", "--json", commit)
+	if err != nil {
+		s.t.Errorf("trace --json: %v", err)
+	}
+	var way trace.Trace
+	decode(s.t, out, &way)
+	stages := map[string]trace.Stage{}
+	for _, stage := range way.Stages {
+		stages[stage.Name] = stage
+	}
+	started, running := stages[trace.StageStarted], stages[trace.StageRunning]
+	if started.Count != way.Instances || started.Last == nil || running.Last == nil || started.Last.After(*running.Last) || started.First.Before(*stages[trace.StageDelivered].First) {
+		s.t.Errorf("of %d instances %d have started: %+v, running %+v", way.Instances, started.Count, started, running)
+	}
 }

@@ -26,8 +26,9 @@ func newTraceCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "trace [COMMIT]",
 		Short: "Follow a commit from the push to the running apps; the newest when none is named",
-		Long: `Follow a commit: when it was pushed, fetched, checked and applied, when its instances were issued, delivered and running,
-which device was slowest, and what failed. Exit status 0 only when all that it caused runs.`,
+		Long: `Follow a commit: when it was pushed, fetched, checked and applied, when its instances were issued and delivered, when the
+first instruction of their apps ran (started) and when the gateway knew of it (running), which device was slowest, and what
+failed. Exit status 0 only when all that it caused runs.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			reader, err := readerOf(command)
