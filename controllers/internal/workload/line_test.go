@@ -32,10 +32,11 @@ import (
 // line is the real thing from Instance to app: API server, module store, gateway, simulator.
 type line struct {
 	*site
-	store   *store.Store
-	key     string
-	options gateway.Options
-	stop    func() // the gateway
+	store     *store.Store
+	key       string
+	options   gateway.Options
+	stop      func() // the gateway
+	stopStore func()
 }
 
 func newLine(t *testing.T) *line {
@@ -85,7 +86,8 @@ func (l *line) serveStore() string {
 	check(l.t, err)
 	server := &http.Server{Handler: l.store.Handler(), ReadHeaderTimeout: time.Minute}
 	go server.Serve(listener)
-	l.t.Cleanup(func() { server.Close() })
+	l.stopStore = func() { server.Close() }
+	l.t.Cleanup(l.stopStore)
 	return "https://" + listener.Addr().String()
 }
 
