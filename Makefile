@@ -97,6 +97,7 @@ bench: build ## print the product's figures: push to running, commit to applied
 	$(GO) run ./controllers/bench/push
 	$(GO) run ./controllers/bench/push -boards -pushes 20
 	$(GO) run ./controllers/bench/sync
+	$(GO) run ./controllers/bench/dashboard
 
 .PHONY: bench-scale
 bench-scale: build ## print what 10,000 devices cost, beside what bare requests and handshakes do (DEVICES=)
