@@ -159,8 +159,9 @@ func TestTheLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.write(map[string]string{"apps/blink/application.yaml": bumpConfig(string(text), part)})
+			s.write(map[string]string{"apps/blink/application.yaml": oneByOne(bumpConfig(string(text), part))})
 			commit, _ := s.push("Change the light, then " + part + " dies")
+			s.midway("blink", commit)
 			s.kill(part)
 			s.settled(commit)
 			s.figuresAreTrue()
@@ -289,6 +290,30 @@ func (s *stack) edit(file string, change func(string) string) {
 		s.t.Fatalf("%s: nothing to change", file)
 	}
 	s.write(map[string]string{file: changed})
+}
+
+// midway returns when the commit's change of an application has reached some of its devices and not all.
+func (s *stack) midway(application, commit string) {
+	s.t.Helper()
+	c := s.client()
+	eventually(s.t, "the rollout of "+application+" is under way", func() error {
+		var app v1alpha1.Application
+		if err := c.Get(s.t.Context(), client.ObjectKey{Namespace: "plant", Name: application}, &app); err != nil {
+			return err
+		}
+		if st := app.Status; st.Revision != commit || st.Updated == 0 || st.Updated == st.Target {
+			return fmt.Errorf("%d of %d devices have it", st.Updated, st.Target)
+		}
+		return nil
+	})
+}
+
+// oneByOne makes an application's rollout go to one device after another.
+func oneByOne(text string) string {
+	if strings.Contains(text, "maxUnavailable") {
+		return text
+	}
+	return text + "  rollout: {maxUnavailable: 1}\n"
 }
 
 // bumpConfig gives the application another value of a key that it does not read, which is a change all the same.

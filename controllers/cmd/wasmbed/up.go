@@ -57,7 +57,7 @@ func newUpCommand() *cobra.Command {
 	flags.BoolVar(&detach, "detach", false, "return when all is ready and leave it running")
 	flags.DurationVar(&o.Timeout, "timeout", 3*time.Minute, "how long to wait for everything to be ready")
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "use this cluster instead of the embedded one")
-	flags.StringVar(&o.Fleet, "fleet", ".", "directory whose manifests, modules and app sources become the first commit of a new fleet repository")
+	flags.StringVar(&o.Fleet, "fleet", ".", "directory of a fleet, which becomes the first commit of a new fleet repository")
 	flags.IntVar(&base, "port-base", home.DefaultPortBase, "first of the installation's ports; moves all of them")
 	for _, f := range chosen.Flags() {
 		flags.IntVar(f.Port, f.Flag, 0, "port where "+f.Use+" (default from --port-base)")

@@ -25,11 +25,14 @@ import (
 // fleetBranch is the branch that the installation's own Repository follows.
 const fleetBranch = "main"
 
-// policyFile lies beside the root kustomization, which does not name it.
-const policyFile = "policy.yaml"
-
 // fleetKinds are the endings of files that belong to a fleet: manifests, modules, sources of apps, documents.
 var fleetKinds = []string{".yaml", ".yml", ".json", ".wasm", ".wat", ".c", ".h", ".rs", ".md", ".txt", ".toml"}
+
+// fleetFolders are where the fleet lies in the tree of a program.
+var fleetFolders = []string{"apps", "devices", "clusters", "schemas"}
+
+// notOfAFleet are directories that tools leave in a fleet's.
+var notOfAFleet = []string{".git", ".wasmbed", "node_modules", "target"}
 
 // makeFleetRepository makes the bare repository that people push to, with what dir holds of a fleet as its first
 // commit, unless the repository is there. It says what it did.
@@ -64,39 +67,66 @@ func makeFleetRepository(dir home.Dir, source string) (string, error) {
 	return fmt.Sprintf("new, %d files from %s", len(files), source), nil
 }
 
-// fleetFiles lists the files of a fleet below dir, relative and sorted. A directory with a go.mod of its own, hidden
-// ones and test data are left out; so is everything when dir has no kustomization.
+// fleetFiles lists the files of a fleet below dir, relative and sorted: all of them, or what looks like a fleet where
+// dir is the tree of a program. There are none when dir has no kustomization.
 func fleetFiles(dir string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(dir, "kustomization.yaml")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	files := []string{"kustomization.yaml"}
-	if _, err := os.Stat(filepath.Join(dir, policyFile)); err == nil {
-		files = append(files, policyFile)
-	}
-	for _, top := range []string{"apps", "devices", "clusters", "schemas"} {
-		err := filepath.WalkDir(filepath.Join(dir, top), func(path string, entry fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
+	var files []string
+	var err error
+	if _, missing := os.Stat(filepath.Join(dir, "go.mod")); missing != nil {
+		files, err = filesBelow(dir, ".", skipTools, func(string) bool { return true })
+	} else {
+		files = []string{"kustomization.yaml"}
+		for _, folder := range fleetFolders {
+			var found []string
+			if found, err = filesBelow(dir, folder, skipForeign, isFleetKind); err != nil {
+				break
 			}
-			if err != nil {
-				return err
-			}
-			if entry.IsDir() {
-				return skipForeign(path, entry)
-			}
-			relative, err := filepath.Rel(dir, path)
-			if err == nil && entry.Type().IsRegular() && slices.Contains(fleetKinds, filepath.Ext(path)) {
-				files = append(files, filepath.ToSlash(relative))
-			}
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read the fleet in %s: %w", dir, err)
+			files = append(files, found...)
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the fleet in %s: %w", dir, err)
 	}
 	slices.Sort(files)
 	return files, nil
+}
+
+func isFleetKind(path string) bool { return slices.Contains(fleetKinds, filepath.Ext(path)) }
+
+// filesBelow lists the regular files in a folder of dir, relative to dir, but for directories that skip leaves out.
+func filesBelow(dir, folder string, skip func(string, fs.DirEntry) error, wanted func(string) bool) ([]string, error) {
+	var files []string
+	top := filepath.Join(dir, folder)
+	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if path == top {
+				return nil
+			}
+			return skip(path, entry)
+		}
+		relative, err := filepath.Rel(dir, path)
+		if err == nil && entry.Type().IsRegular() && wanted(path) {
+			files = append(files, filepath.ToSlash(relative))
+		}
+		return err
+	})
+	return files, err
+}
+
+func skipTools(_ string, entry fs.DirEntry) error {
+	if slices.Contains(notOfAFleet, entry.Name()) {
+		return filepath.SkipDir
+	}
+	return nil
 }
 
 // skipForeign leaves out directories that hold no part of a fleet: programs in Go and what is hidden.
@@ -128,11 +158,16 @@ func firstCommit(repository *git.Repository, dir string, files []string) error {
 		return err
 	}
 	for _, name := range files {
-		content, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		info, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
-		if err := util.WriteFile(work, name, content, 0o644); err != nil {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := util.WriteFile(work, name, content, info.Mode().Perm()); err != nil {
 			return err
 		}
 	}
@@ -140,7 +175,7 @@ func firstCommit(repository *git.Repository, dir string, files []string) error {
 		return err
 	}
 	who := &object.Signature{Name: "Wasmbed", Email: "wasmbed@localhost", When: time.Now()}
-	if _, err := tree.Commit("The example fleet\n", &git.CommitOptions{Author: who}); err != nil {
+	if _, err := tree.Commit("The first state of the fleet\n", &git.CommitOptions{Author: who}); err != nil {
 		return err
 	}
 	return repository.Storer.SetIndex(&index.Index{Version: 2})

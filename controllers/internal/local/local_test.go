@@ -60,6 +60,31 @@ func TestTheFirstCommitHoldsTheFleetAndNoPrograms(t *testing.T) {
 	}
 }
 
+func TestTheFirstCommitOfAFleetOfItsOwnHoldsAllOfIt(t *testing.T) {
+	source := t.TempDir()
+	for name, mode := range map[string]os.FileMode{
+		"kustomization.yaml": 0o644, "plant/one.yaml": 0o644, "policy.yaml": 0o644, "ci/review": 0o755, ".github/workflows/review.yaml": 0o644,
+		".git/config": 0o644, ".wasmbed/kubeconfig": 0o600, "apps/light/target/debug.wasm": 0o644,
+	} {
+		path := filepath.Join(source, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("#"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := newHome(t)
+	if _, err := makeFleetRepository(dir, source); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(runGit(t, dir.FleetRepository(), "ls-tree", "-r", "--format=%(objectmode) %(path)", "main"))
+	want := strings.Fields("100644 .github/workflows/review.yaml 100755 ci/review 100644 kustomization.yaml 100644 plant/one.yaml 100644 policy.yaml")
+	if !slices.Equal(got, want) {
+		t.Errorf("the first commit holds %v", got)
+	}
+}
+
 func TestAFleetRepositoryThatIsThereIsKept(t *testing.T) {
 	dir := newHome(t)
 	if _, err := makeFleetRepository(dir, "../../.."); err != nil {

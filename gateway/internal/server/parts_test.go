@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wasmbed.dev/controllers/store"
+	"wasmbed.dev/devices/boards"
 	"wasmbed.dev/gateway/protocol"
 )
 
@@ -297,4 +298,13 @@ func TestHandshakesGiveWay(t *testing.T) {
 			t.Error("a place was given though the gateway stops")
 		}
 	})
+}
+
+// TestTheAppsOfABoardFitAList: while Applications take the place of others, a device has the Instances of both.
+func TestTheAppsOfABoardFitAList(t *testing.T) {
+	for _, board := range boards.All() {
+		if 2*board.MaxApps > protocol.MaxApps {
+			t.Errorf("%s runs %d apps, and a device can be told %d: two sets of them do not fit", board.Name, board.MaxApps, protocol.MaxApps)
+		}
+	}
 }
