@@ -80,7 +80,7 @@ generate: ## write generated files anew
 	$(GO) tool controller-gen object paths=./controllers/api/...
 	$(GO) tool controller-gen crd paths=./controllers/api/... output:crd:dir=controllers/config/crd
 	$(GO) generate ./...
-	$(GO) run ./controllers/cmd/wasmbed schema --dir schemas
+	$(GO) run ./controllers/cmd/wasmbed schema --dir clusters/schemas
 
 .PHONY: tools
 tools: ## install compilers where they are missing

@@ -29,7 +29,7 @@ const fleetBranch = "main"
 var fleetKinds = []string{".yaml", ".yml", ".json", ".wasm", ".wat", ".c", ".h", ".rs", ".md", ".txt", ".toml"}
 
 // fleetFolders are where the fleet lies in the tree of a program.
-var fleetFolders = []string{"apps", "devices", "clusters", "schemas"}
+var fleetFolders = []string{"apps", "devices", "clusters"}
 
 // notOfAFleet are directories that tools leave in a fleet's.
 var notOfAFleet = []string{".git", ".wasmbed", "node_modules", "target"}

@@ -110,9 +110,9 @@ func TestTheExampleFleetNamesItsSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, schema := range all {
-		committed, err := os.ReadFile(filepath.Join(top, "schemas", name))
+		committed, err := os.ReadFile(filepath.Join(top, "clusters", "schemas", name))
 		if err != nil || string(committed) != string(schema) {
-			t.Errorf("schemas/%s is not current: run make generate: %v", name, err)
+			t.Errorf("clusters/schemas/%s is not current: run make generate: %v", name, err)
 		}
 	}
 	documents := 0
