@@ -397,6 +397,7 @@ func TestManyDevices(t *testing.T) {
 		t.Errorf("%d status writes for %d devices: they are not coalesced", got, count)
 	}
 	w.process.Writes.Quiet(t, time.Second)
+	removed := w.process.Writes.Count("DELETE instances")
 	w.must(w.Delete(t.Context(), app))
 	started = time.Now()
 	looptest.Eventually(t, func() error {
@@ -406,6 +407,9 @@ func TestManyDevices(t *testing.T) {
 		return nil
 	})
 	t.Logf("removed in %s", time.Since(started).Round(time.Millisecond))
+	if got := w.process.Writes.Count("DELETE instances") - removed; got > count {
+		t.Errorf("%d removals of %d instances", got, count)
+	}
 }
 
 // asControllers is what the controllers' own role allows, no more.

@@ -243,18 +243,27 @@ func (r *reconciler) tell(app *v1alpha1.Application, plan *placement.Result) {
 }
 
 // cleanUp removes what an Application left behind: at once, where the garbage collector would take its time over
-// thousands of Instances.
+// thousands of Instances. Each removal's event leads here again, while the cache still shows others that are gone already:
+// those are not asked for twice.
 func (r *reconciler) cleanUp(ctx context.Context, key client.ObjectKey) error {
 	r.pace.Forget(key)
 	r.selectors.forget(key)
-	r.mu.Lock()
-	delete(r.written, key)
-	r.mu.Unlock()
 	var left v1alpha1.InstanceList
 	err := r.List(ctx, &left, client.InNamespace(key.Namespace), client.MatchingFields{instanceByApplication: key.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return fmt.Errorf("read from cache: %w", err)
 	}
-	gone := &placement.Result{Delete: pointers(left.Items)}
-	return r.carryOut(ctx, &v1alpha1.Application{}, gone, &loop.Written{})
+	if len(left.Items) == 0 {
+		r.mu.Lock()
+		delete(r.written, key)
+		r.mu.Unlock()
+		return nil
+	}
+	written, gone := r.writtenOf(key), &placement.Result{}
+	for _, instance := range pointers(left.Items) {
+		if !written.Removed(instance, r.opts.Now()) {
+			gone.Delete = append(gone.Delete, instance)
+		}
+	}
+	return r.carryOut(ctx, &v1alpha1.Application{}, gone, written)
 }

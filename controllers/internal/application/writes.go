@@ -78,7 +78,7 @@ func (r *reconciler) move(ctx context.Context, app *v1alpha1.Application, move p
 
 func (r *reconciler) remove(ctx context.Context, instance *v1alpha1.Instance, written *loop.Written) error {
 	err := r.Delete(ctx, instance, client.Preconditions{UID: &instance.UID})
-	if err == nil {
+	if err == nil || apierrors.IsNotFound(err) {
 		written.NoteDeleted(instance, r.opts.Now())
 	}
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {

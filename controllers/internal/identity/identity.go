@@ -281,9 +281,15 @@ func (k *Keeper) Remove(ctx context.Context, id pki.Identity) error {
 	if err := k.secrets.Get(ctx, h.key(), present); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	if k.written.Removed(present, k.now()) {
+		return nil
+	}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: present.Namespace, Name: present.Name}}
 	err := k.client.Delete(ctx, secret, client.Preconditions{UID: &present.UID})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		k.written.NoteDeleted(present, k.now())
+	case !apierrors.IsConflict(err):
 		return fmt.Errorf("remove identity %s: %w", h.key(), err)
 	}
 	return nil

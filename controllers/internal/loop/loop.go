@@ -108,6 +108,14 @@ func (w *Written) put(key client.ObjectKey, m mark) {
 	}
 }
 
+// Removed tells whether an object that the cache still shows was deleted by this process.
+func (w *Written) Removed(cached client.Object, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := client.ObjectKeyFromObject(cached)
+	return w.marks[key].gone != "" && w.behind(key, cached, now)
+}
+
 // Behind tells whether the cache, which holds cached for the key (nil: nothing), does not show the last write yet.
 func (w *Written) Behind(key client.ObjectKey, cached client.Object, now time.Time) bool {
 	w.mu.Lock()

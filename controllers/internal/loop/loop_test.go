@@ -60,6 +60,29 @@ func TestWrites(t *testing.T) {
 	}
 }
 
+func TestRemoved(t *testing.T) {
+	var w Written
+	w.Note(object("u", "10"), epoch)
+	if w.Removed(object("u", "9"), epoch) {
+		t.Error("a write counts as a removal")
+	}
+	w.NoteDeleted(object("u", "10"), epoch)
+	for sentence, test := range map[string]struct {
+		cached *v1alpha1.Instance
+		after  time.Duration
+		want   bool
+	}{
+		"the cache still shows it":    {object("u", "10"), 0, true},
+		"it was made anew":            {object("v", "11"), 0, false},
+		"the cache shows it too long": {object("u", "10"), catchUp, false},
+	} {
+		w.NoteDeleted(object("u", "10"), epoch)
+		if got := w.Removed(test.cached, epoch.Add(test.after)); got != test.want {
+			t.Errorf("%s: %t", sentence, got)
+		}
+	}
+}
+
 func TestPace(t *testing.T) {
 	var p Pace
 	key := client.ObjectKey{Name: "a"}

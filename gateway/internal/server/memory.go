@@ -13,10 +13,12 @@ import (
 
 // How much garbage the collector lets gather, in percent of what lives. Ten thousand idle connections make little of it,
 // so that collecting early costs next to nothing and saves most of what would lie around; while all of them come at once,
-// collecting early would cost as much as the handshakes.
+// collecting early would cost as much as the handshakes. In a quiet process garbageRoom bytes may gather in any case: where
+// little lives, there is little to save.
 const (
 	garbageBusy  = 100
 	garbageQuiet = 20
+	garbageRoom  = 8 << 20
 )
 
 // The process is busy from one rate of allocation on, in bytes a second, and quiet again after so many looks below the
@@ -37,28 +39,30 @@ func keepSmall(ctx context.Context) {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	p := pressure{looks: quietLooks}
-	for last := allocated(); ; {
+	percent := garbageBusy
+	for last := read("/gc/heap/allocs:bytes"); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		now := allocated()
-		switch p.look(float64(now-last) / lookInterval.Seconds()) {
-		case becameBusy:
-			debug.SetGCPercent(garbageBusy)
-		case becameQuiet:
-			debug.SetGCPercent(garbageQuiet)
+		now := read("/gc/heap/allocs:bytes")
+		change := p.look(float64(now-last) / lookInterval.Seconds())
+		last = now
+		if want := p.percent(read("/gc/heap/live:bytes")); want < percent-5 || want > percent+5 {
+			percent = want
+			debug.SetGCPercent(percent)
+		}
+		if change == becameQuiet {
 			runtime.GC() // what has finalizers or lies in pools goes with the second one only
 			debug.FreeOSMemory()
 		}
-		last = now
 	}
 }
 
-// allocated is how many bytes the process has allocated so far.
-func allocated() uint64 {
-	sample := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+// read reads a figure of the runtime.
+func read(metric string) uint64 {
+	sample := []runtimemetrics.Sample{{Name: metric}}
 	runtimemetrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
@@ -94,4 +98,12 @@ func (p *pressure) look(rate float64) pressureChange {
 	}
 	p.quiet = true
 	return becameQuiet
+}
+
+// percent is how much garbage may gather when so many bytes live.
+func (p *pressure) percent(live uint64) int {
+	if !p.quiet {
+		return garbageBusy
+	}
+	return min(garbageBusy, max(garbageQuiet, int(garbageRoom*100/max(1, live))))
 }

@@ -20,3 +20,15 @@ func TestPressure(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbage(t *testing.T) {
+	p := pressure{quiet: true}
+	for live, want := range map[uint64]int{0: 100, 4 << 20: 100, 16 << 20: 50, 40 << 20: 20, 200 << 20: 20} {
+		if got := p.percent(live); got != want {
+			t.Errorf("%d MB live: %d %%, want %d", live>>20, got, want)
+		}
+	}
+	if p.quiet = false; p.percent(200<<20) != garbageBusy {
+		t.Error("a busy process collects early")
+	}
+}
