@@ -104,6 +104,8 @@ type bench struct {
 	deltas atomic.Int64
 }
 
+func say(format string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, format, args...) }
+
 func deviceName(i int) string { return fmt.Sprintf("device-%05d", i) }
 
 // fill creates the fleet.
@@ -121,7 +123,7 @@ func (b *bench) fill() error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	fmt.Printf("%-44s %8.1f s\n", fmt.Sprintf("%d devices with %d instances written in", b.devices, apps*b.devices), time.Since(began).Seconds())
+	say("%-44s %8.1f s\n", fmt.Sprintf("%d devices with %d instances written in", b.devices, apps*b.devices), time.Since(began).Seconds())
 	return nil
 }
 
@@ -176,7 +178,7 @@ func (b *bench) startServer(user *rest.Config, program string) error {
 	for time.Since(began) < 2*time.Minute {
 		if total, _ := b.total("devices"); total == b.devices {
 			if total, _ := b.total("instances"); total == apps*b.devices {
-				fmt.Printf("%-44s %8.1f s\n", "server complete after its start", time.Since(began).Seconds())
+				say("%-44s %8.1f s\n", "server complete after its start", time.Since(began).Seconds())
 				return nil
 			}
 		}
@@ -191,7 +193,7 @@ func (b *bench) total(kind string) (int, error) {
 		return 0, err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
 	if err != nil {
 		return 0, err
 	}
@@ -221,7 +223,7 @@ func (b *bench) measure(viewers, rate, seconds int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-44s %8.0f MB\n", "memory without viewers", idle)
+	say("%-44s %8.0f MB\n", "memory without viewers", idle)
 	firsts := make([]float64, viewers)
 	var listening sync.WaitGroup
 	for i := range viewers {
@@ -233,7 +235,7 @@ func (b *bench) measure(viewers, rate, seconds int) error {
 		firsts[i] = took
 		listening.Go(func() { b.listen(connection, i%5 < 3) })
 	}
-	fmt.Printf("%-44s %8.1f ms p50 %8.1f ms p95\n", "first view, from dialling", quantile(firsts, 50), quantile(firsts, 95))
+	say("%-44s %8.1f ms p50 %8.1f ms p95\n", "first view, from dialling", quantile(firsts, 50), quantile(firsts, 95))
 	before := cpu(b.server.Process.Pid)
 	began := time.Now()
 	if err := b.change(rate, seconds); err != nil {
@@ -248,10 +250,10 @@ func (b *bench) measure(viewers, rate, seconds int) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	fmt.Printf("%-44s %8.1f ms p50 %8.1f ms p95 (%d seen)\n", "write → viewer, in windows that show it", quantile(b.waits, 50), quantile(b.waits, 95), len(b.waits))
-	fmt.Printf("%-44s %8.0f\n", "bytes a delta of a list", float64(b.bytes.Load())/float64(max(1, b.deltas.Load())))
-	fmt.Printf("%-44s %8.1f %% of a core\n", fmt.Sprintf("server, %d changes/s, %d viewers", rate, viewers), 100*used/took.Seconds())
-	fmt.Printf("%-44s %8.0f MB\n", fmt.Sprintf("memory with %d viewers", viewers), with)
+	say("%-44s %8.1f ms p50 %8.1f ms p95 (%d seen)\n", "write → viewer, in windows that show it", quantile(b.waits, 50), quantile(b.waits, 95), len(b.waits))
+	say("%-44s %8.0f\n", "bytes a delta of a list", float64(b.bytes.Load())/float64(max(1, b.deltas.Load())))
+	say("%-44s %8.1f %% of a core\n", fmt.Sprintf("server, %d changes/s, %d viewers", rate, viewers), 100*used/took.Seconds())
+	say("%-44s %8.0f MB\n", fmt.Sprintf("memory with %d viewers", viewers), with)
 	return nil
 }
 

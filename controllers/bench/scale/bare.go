@@ -120,7 +120,7 @@ func serveBare() {
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 	})
 	fail(err)
-	fmt.Println(listener.Addr())
+	say("%s\n", listener.Addr())
 	for {
 		conn, err := listener.Accept()
 		fail(err)

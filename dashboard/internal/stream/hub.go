@@ -97,7 +97,7 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, who *access.Viewer) 
 	}
 	v := &viewer{hub: h, connection: connection, who: who, subs: map[int64]*held{}, woken: make(chan struct{}, 1), requests: make(chan request, 16), session: rand.Text()}
 	if !h.enter(v) {
-		v.say(failure{Type: "error", Code: codeTooMany, Message: "too many look at once: close other pages, or try again later"})
+		_ = v.say(failure{Type: "error", Code: codeTooMany, Message: "too many look at once: close other pages, or try again later"})
 		v.bye(closeTooMany, "too many connections")
 		_ = connection.Close()
 		return

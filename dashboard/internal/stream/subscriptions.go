@@ -240,15 +240,15 @@ func (p *pouring) next() (any, bool) {
 	}
 	c := p.chunk
 	p.chunk = Chunk{}
-	if c.Retrying != nil {
-		if c.Lines != nil || c.Text != "" {
-			p.chunk.Retrying = c.Retrying
-			p.dirty.Store(true)
-		} else {
-			message := failureOf(p.id, c.Retrying)
-			message.Retrying = true
-			return message, false
-		}
+	switch {
+	case c.Retrying == nil:
+	case c.Lines == nil && c.Text == "":
+		message := failureOf(p.id, c.Retrying)
+		message.Retrying = true
+		return message, false
+	default:
+		p.chunk.Retrying = c.Retrying
+		p.dirty.Store(true)
 	}
 	switch {
 	case len(c.Lines) > 0:

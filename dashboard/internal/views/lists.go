@@ -32,8 +32,6 @@ func by[R fleet.Row, V cmp.Ordered](value func(R) V) compare {
 // byID leaves the order to the ids.
 func byID(fleet.Row, fleet.Row) int { return 0 }
 
-func newest[R fleet.Row, V cmp.Ordered](value func(R) V) compare { return reverse(by(value)) }
-
 func reverse(c compare) compare { return func(a, b fleet.Row) int { return c(b, a) } }
 
 var window = []string{"sort", "offset", "limit"}
