@@ -246,6 +246,18 @@ func TestCountsAreTrueAndCoalesced(t *testing.T) {
 	}
 }
 
+// trustedByAll: every identity of the installation, those of other tests' gateways among them, has the authority's bundle.
+func (w *world) trustedByAll(authority *corev1.Secret) error {
+	var all corev1.SecretList
+	w.must(w.List(w.t.Context(), &all, client.HasLabels{v1alpha1.LabelIdentity}))
+	for _, secret := range all.Items {
+		if secret.Annotations[pki.AnnotationBundle] != authority.Annotations[pki.AnnotationBundle] {
+			return fmt.Errorf("%s/%s has another bundle", secret.Namespace, secret.Name)
+		}
+	}
+	return nil
+}
+
 // The authority is replaced: first everybody trusts the new one, then it signs, then the leaves follow when their time
 // comes. All of ten years pass in this test, by the controllers' clock.
 func TestAuthoritiesReplaceOneAnother(t *testing.T) {
@@ -273,7 +285,7 @@ func TestAuthoritiesReplaceOneAnother(t *testing.T) {
 		if string(leaf.Data[pki.KeyCertificate]) == string(oldLeaf.Data[pki.KeyCertificate]) {
 			return fmt.Errorf("the certificate, which has expired, is not renewed")
 		}
-		return nil
+		return w.trustedByAll(authority)
 	})
 
 	w.process.Stop()
