@@ -268,6 +268,9 @@ func (b *Board) once(ctx context.Context, orphan *process) error {
 	}
 	release()
 	if err != nil {
+		if asProblem(err).Reason == ReasonLaunchFailed {
+			forget(b.opts.Program, b.opts.Board) // perhaps QEMU is not what it was: the next attempt says it
+		}
 		return err
 	}
 	defer b.disconnect()

@@ -63,9 +63,13 @@ const checkLasts = time.Minute
 
 var checked sync.Map // program and machine -> time.Time of the last success
 
+func checkKey(program string, board boards.Board) string { return program + " " + board.QEMUMachine }
+
+func forget(program string, board boards.Board) { checked.Delete(checkKey(program, board)) }
+
 // Check tells whether this machine can emulate the board: a *Problem, or nil.
 func Check(ctx context.Context, program string, board boards.Board) error {
-	key := program + " " + board.QEMUMachine
+	key := checkKey(program, board)
 	if at, ok := checked.Load(key); ok && time.Since(at.(time.Time)) < checkLasts && provisionAddress[board.Name] != 0 {
 		return nil
 	}
