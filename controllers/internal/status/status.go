@@ -104,18 +104,18 @@ func Gather(ctx context.Context, reader client.Reader) (*Report, error) {
 
 // Build makes the report. It changes nothing in the objects.
 func Build(o *Objects) *Report {
-	g := &gatherer{report: &Report{Ready: len(o.Repositories.Items) > 0, Problems: []Problem{}}, contents: map[string]*Contents{}}
+	g := &gatherer{report: &Report{Ready: len(o.Repositories.Items) > 0, Problems: []Problem{}}, contents: map[string]*Contents{}, away: map[string]int32{}}
 	for i := range o.Repositories.Items {
 		g.repository(&o.Repositories.Items[i])
 	}
 	for i := range o.Gateways.Items {
 		g.gateway(&o.Gateways.Items[i])
 	}
-	for i := range o.Applications.Items {
-		g.application(&o.Applications.Items[i])
-	}
 	for i := range o.Devices.Items {
 		g.device(&o.Devices.Items[i])
+	}
+	for i := range o.Applications.Items {
+		g.application(&o.Applications.Items[i])
 	}
 	return g.finish()
 }
@@ -124,6 +124,7 @@ type gatherer struct {
 	report   *Report
 	contents map[string]*Contents
 	problems []Problem
+	away     map[string]int32 // namespace → devices that are not online
 }
 
 // judge says whether an object is Ready for its present spec, and notes the problem when it is not.
@@ -141,6 +142,11 @@ func (g *gatherer) judge(kind string, object client.Object, observed int64, cond
 		p.Reason, p.Message = ready.Reason, ready.Message
 		p.Working = meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)
 	}
+	return g.note(p)
+}
+
+// note adds the problem of an object that is not Ready.
+func (g *gatherer) note(p Problem) (ready bool, reason string) {
 	g.report.Ready = false
 	g.problems = append(g.problems, p)
 	return false, p.Reason
@@ -174,10 +180,16 @@ func (g *gatherer) gateway(o *v1alpha1.Gateway) {
 		Address: o.Status.Address, Assigned: o.Status.AssignedDevices, Connected: o.Status.ConnectedDevices})
 }
 
+// application takes devices into account that came after the Application's status was written: what that says of them is
+// outdated.
 func (g *gatherer) application(o *v1alpha1.Application) {
 	ready, reason := g.judge("Application", o, o.Status.ObservedGeneration, o.Status.Conditions)
 	c := g.in(o)
 	s := o.Status
+	if ready && s.Offline > g.away[o.Namespace] {
+		ready, reason = g.note(Problem{Object: "Application " + o.Namespace + "/" + o.Name, Reason: v1alpha1.ReasonProgressing,
+			Message: "devices have come that it does not count yet", Working: true})
+	}
 	c.Applications = append(c.Applications, Application{Name: o.Namespace + "/" + o.Name, Ready: ready, Reason: reason,
 		Target: s.Target, Updated: s.Updated, Running: s.Running, Failed: s.Failed, Offline: s.Offline, Excluded: s.Excluded})
 }
@@ -189,6 +201,9 @@ func (g *gatherer) device(o *v1alpha1.Device) {
 	c.Phases[cmp.Or(string(o.Status.Phase), string(v1alpha1.DevicePending))]++
 	if !ready {
 		c.NotReady++
+	}
+	if o.Status.Phase != v1alpha1.DeviceOnline {
+		g.away[o.Namespace]++
 	}
 }
 

@@ -49,8 +49,9 @@ func TestReadyOnlyWhenEverythingIs(t *testing.T) {
 		"a device is away": func(o *Objects) {
 			o.Devices.Items[0].Status.Conditions = condition("False", "Disconnected", "since noon")
 		},
-		"a status is older than its spec": func(o *Objects) { o.Applications.Items[0].Generation = 3 },
-		"an object has no status":         func(o *Objects) { o.Gateways.Items[0].Status = v1alpha1.GatewayStatus{} },
+		"a status is older than its spec":                         func(o *Objects) { o.Applications.Items[0].Generation = 3 },
+		"a device has come that an application counts as offline": func(o *Objects) { o.Applications.Items[0].Status.Offline = 1 },
+		"an object has no status":                                 func(o *Objects) { o.Gateways.Items[0].Status = v1alpha1.GatewayStatus{} },
 	} {
 		objects := fleet()
 		spoil(objects)
