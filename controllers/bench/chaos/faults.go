@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,13 +21,17 @@ type chaos struct {
 	watcher *watcher
 	log     func(format string, args ...any)
 	commits int
+	deck    []fault
 }
 
-// faults that happen, each as often as the others. Each returns when it is over.
-var faults = []struct {
+// fault is something that breaks. It returns when it is over.
+type fault struct {
 	name string
 	do   func(c *chaos, ctx context.Context) error
-}{
+}
+
+// faults that happen.
+var faults = []fault{
 	{"a process is killed", (*chaos).kill},
 	{"a process is killed in the middle of a delivery", (*chaos).killDuringDelivery},
 	{"a process stands still", (*chaos).freeze},
@@ -38,7 +43,22 @@ var faults = []struct {
 	{"a bad commit", (*chaos).badCommit},
 	{"a hundred commits", (*chaos).manyCommits},
 	{"history is rewritten", (*chaos).forcePush},
+	{"history is rewritten again and again", (*chaos).rewriteAgainAndAgain},
 	{"the repository is away", (*chaos).repositoryAway},
+	{"the repository hangs", (*chaos).repositoryHangs},
+	{"the API server comes back from an older snapshot", (*chaos).oldSnapshot},
+	{"a process cannot open files", (*chaos).noMoreFiles},
+}
+
+// draw is the next fault: each comes once, in an order that the seed decides, before one comes again.
+func (c *chaos) draw() fault {
+	if len(c.deck) == 0 {
+		c.deck = slices.Clone(faults)
+		c.rand.Shuffle(len(c.deck), func(i, j int) { c.deck[i], c.deck[j] = c.deck[j], c.deck[i] })
+	}
+	next := c.deck[0]
+	c.deck = c.deck[1:]
+	return next
 }
 
 func (c *chaos) kill(ctx context.Context) error {

@@ -112,7 +112,7 @@ func (c *chaos) admitLiar(ctx context.Context) error {
 
 func (c *chaos) round(ctx context.Context, number int) error {
 	for range faultsARound {
-		fault := faults[c.rand.IntN(len(faults))]
+		fault := c.draw()
 		c.log("round %d: %s", number, fault.name)
 		if err := fault.do(c, ctx); err != nil {
 			return fmt.Errorf("%s: %w", fault.name, err)
