@@ -34,7 +34,6 @@ func main() {
 	span := flag.Duration("for", time.Hour, "how long to go on")
 	bin := flag.String("bin", "bin", "directory of the built programs")
 	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	err := run(ctx, *bin, *seed, *span, func(format string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, format+"\n", args...) })
@@ -46,6 +45,7 @@ func main() {
 
 // run goes through rounds of faults until span has passed, at least one.
 func run(ctx context.Context, bin string, seed uint64, span time.Duration, log func(format string, args ...any)) (err error) {
+	ctrllog.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		return err

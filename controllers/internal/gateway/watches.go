@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"strings"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,11 +27,15 @@ func requestFor(namespace, name string) ctrl.Request {
 
 func onGateway() handler.EventHandler { return &handler.EnqueueRequestForObject{} }
 
+// gather is how long changes of devices are gathered before a gateway's devices are counted: to count is work for all of
+// them, and when many come at once, each would have them counted.
+const gather = 500 * time.Millisecond
+
 // onDevice enqueues the gateways that a device was or is assigned to, when that or its connection changed.
 func onDevice() handler.EventHandler {
 	add := func(gateway string, q queue) {
 		if namespace, name, ok := strings.Cut(gateway, "."); ok {
-			q.Add(requestFor(namespace, name))
+			q.AddAfter(requestFor(namespace, name), gather)
 		}
 	}
 	of := func(object client.Object) string { return object.(*v1alpha1.Device).Status.Gateway }
