@@ -322,9 +322,21 @@ func TestManagedNamespaces(t *testing.T) {
 
 func TestHookOnlyAnnounces(t *testing.T) {
 	install(t)
-	admin, hook := adminClient(t), userClient(t, v1alpha1.UserHook)
+	onlyAnnounces(t, v1alpha1.UserHook, "hooked")
+}
+
+// TestControllersOnlyAnnounce: a forge's webhook, which the controllers take, can cause no more than a fetch.
+func TestControllersOnlyAnnounce(t *testing.T) {
+	install(t)
+	onlyAnnounces(t, v1alpha1.UserControllers, "hooked-by-a-forge")
+}
+
+// onlyAnnounces holds what a user may patch of a Repository against the two annotations.
+func onlyAnnounces(t *testing.T, user, name string) {
+	t.Helper()
+	admin, hook := adminClient(t), userClient(t, user)
 	repository := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "hooked", Annotations: map[string]string{"note": "x"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: name, Annotations: map[string]string{"note": "x"}},
 		Spec:       v1alpha1.RepositorySpec{URL: "file:///nonexistent", Branch: "main", Interval: metav1.Duration{Duration: time.Minute}},
 	}
 	if err := admin.Create(t.Context(), repository); err != nil {

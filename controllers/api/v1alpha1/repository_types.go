@@ -56,6 +56,66 @@ type RepositorySpec struct {
 	// Suspend stops fetching and applying; what runs goes on.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
+	// Forge is told of each commit, as statuses wasmbed/sync (is it applied) and wasmbed/rollout (on how many devices it runs).
+	// +optional
+	Forge *Forge `json:"forge,omitempty"`
+	// Webhooks are sent the same as a POST of JSON.
+	// +optional
+	// +kubebuilder:validation:MaxItems=4
+	Webhooks []Webhook `json:"webhooks,omitempty"`
+	// Receiver lets a forge say that something was pushed, by POST /hooks/NAMESPACE/NAME; then it is fetched at once.
+	// +optional
+	Receiver *Receiver `json:"receiver,omitempty"`
+}
+
+// ForgeProvider is whose API a forge has.
+//
+// +kubebuilder:validation:Enum=GitHub;GitLab;Gitea
+type ForgeProvider string
+
+// Forges. Forgejo has Gitea's API.
+const (
+	ForgeGitHub ForgeProvider = "GitHub"
+	ForgeGitLab ForgeProvider = "GitLab"
+	ForgeGitea  ForgeProvider = "Gitea"
+)
+
+// Forge is where a repository is hosted.
+type Forge struct {
+	Provider ForgeProvider `json:"provider"`
+	// URL of the API, https (http to this machine only). When it is empty it follows from the repository's url.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://[^/]*@')",message="credentials go into secretRef, not into the url"
+	URL string `json:"url,omitempty"`
+	// Project as "owner/name". When it is empty it follows from the repository's url.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+$`
+	Project string `json:"project,omitempty"`
+	// SecretRef names a Secret in the Repository's namespace whose key `token` may set statuses of commits.
+	SecretRef LocalReference `json:"secretRef"`
+}
+
+// Webhook is told of each commit.
+type Webhook struct {
+	// URL, https (http to this machine only).
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://[^/]*@')",message="credentials do not go into the url"
+	URL string `json:"url"`
+	// SecretRef names a Secret in the Repository's namespace: the body is signed with its key `secret`, by HMAC-SHA-256 in the
+	// header X-Wasmbed-Signature-256.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+}
+
+// Receiver takes webhooks.
+type Receiver struct {
+	// SecretRef names a Secret in the Repository's namespace; its key `secret` is what the forge was given as webhook secret
+	// (GitHub, Gitea, Forgejo) or token (GitLab).
+	SecretRef LocalReference `json:"secretRef"`
 }
 
 // LocalReference names an object of a known kind in the same namespace.

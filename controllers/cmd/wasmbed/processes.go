@@ -54,6 +54,7 @@ func newControllersCommand() *cobra.Command {
 	command.Flags().StringVar(&o.StoreDir, "store-dir", "", "directory of the modules")
 	command.Flags().StringVar(&o.GitDir, "git-dir", "", "directory of the repositories' clones")
 	command.Flags().StringVar(&o.StoreListen, "store-listen", "", "address where gateways fetch modules")
+	command.Flags().StringVar(&o.HookListen, "hook-listen", "", "address where forges say that something was pushed")
 	return command
 }
 

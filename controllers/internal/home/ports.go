@@ -21,13 +21,15 @@ type Ports struct {
 	Store int `json:"store"`
 	// API is the embedded cluster's API server.
 	API int `json:"api"`
+	// Hooks takes webhooks of forges.
+	Hooks int `json:"hooks"`
 	// Dashboard serves the page.
 	Dashboard int `json:"dashboard"`
 }
 
 // PortsFrom returns the ports of an installation whose first port is base.
 func PortsFrom(base int) Ports {
-	return Ports{Device: base, GatewayHTTP: base + 1, Store: base + 2, API: base + 3, Dashboard: base + 20}
+	return Ports{Device: base, GatewayHTTP: base + 1, Store: base + 2, API: base + 3, Hooks: base + 4, Dashboard: base + 20}
 }
 
 // PortFlag is one port with the flag that moves it.
@@ -44,6 +46,7 @@ func (p *Ports) Flags() []PortFlag {
 		{"gateway-http-port", "the gateway's health, metrics and logs", &p.GatewayHTTP},
 		{"store-port", "gateways fetch modules here", &p.Store},
 		{"api-port", "the embedded cluster's API server", &p.API},
+		{"hook-port", "forges say here that something was pushed", &p.Hooks},
 		{"dashboard-port", "the dashboard", &p.Dashboard},
 	}
 }

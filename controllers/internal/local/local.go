@@ -313,7 +313,7 @@ func (i *installation) startComponents() error {
 		return err
 	}
 	args := map[string][]string{
-		"controllers": {"--store-listen", home.Loopback(i.Ports.Store), "--store-dir", i.Home.Data("store"), "--git-dir", i.Home.Data("git")},
+		"controllers": {"--store-listen", home.Loopback(i.Ports.Store), "--store-dir", i.Home.Data("store"), "--git-dir", i.Home.Data("git"), "--hook-listen", home.Loopback(i.Ports.Hooks)},
 		"simulator":   {"--state-dir", i.Home.Data("simulator")},
 		"boards":      {"--state-dir", i.Home.Data("boards"), "--firmware-dir", filepath.Join(filepath.Dir(i.Program), "firmware")},
 		"dashboard":   i.dashboardArgs(),

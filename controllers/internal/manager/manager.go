@@ -29,6 +29,7 @@ import (
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/internal/application"
 	"wasmbed.dev/controllers/internal/device"
+	"wasmbed.dev/controllers/internal/forge"
 	"wasmbed.dev/controllers/internal/gateway"
 	"wasmbed.dev/controllers/internal/identity"
 	"wasmbed.dev/controllers/internal/sync"
@@ -46,6 +47,8 @@ type Options struct {
 	StoreDir, GitDir string
 	// StoreListen is where gateways fetch modules.
 	StoreListen string
+	// HookListen is where forges say that something was pushed, on loopback; empty: nowhere.
+	HookListen string
 	// HealthListen is where /healthz and /readyz are served, on loopback; empty: nowhere.
 	HealthListen string
 	Log          logr.Logger
@@ -72,6 +75,11 @@ func Run(ctx context.Context, options Options) error {
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the store's server: %w", err)
 	}
+	if options.HookListen != "" {
+		if err := mgr.Add(newHookServer(mgr, options)); err != nil {
+			return fmt.Errorf("adding the webhooks' server: %w", err)
+		}
+	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the controllers: %w", err)
 	}
@@ -85,6 +93,7 @@ func setup(mgr ctrl.Manager, modules *store.Store, options Options) error {
 	}
 	return errors.Join(
 		sync.Setup(mgr, sync.Options{GitDir: options.GitDir, Store: modules}),
+		forge.Setup(mgr),
 		application.Setup(mgr, application.Options{}),
 		device.Setup(mgr, device.Options{Identities: identities}),
 		gateway.Setup(mgr, gateway.Options{Identities: identities}),
