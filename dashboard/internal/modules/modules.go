@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
-	"github.com/tetratelabs/wazero"
 	"golang.org/x/sync/semaphore"
 
 	"wasmbed.dev/controllers/store"
+	"wasmbed.dev/devices/wasmcheck"
 )
 
 const (
@@ -21,7 +21,6 @@ const (
 	life       = 10 * time.Minute
 	// maxModule is the largest module that is looked at.
 	maxModule = 1 << 20
-	pageBytes = 64 << 10
 	// maxImports is how many imports are named.
 	maxImports = 64
 	// maxName is how much of an import's name is shown.
@@ -76,21 +75,24 @@ func (r *Reader) read(ctx context.Context, digest string) (Facts, error) {
 	if len(content) > maxModule {
 		return Facts{}, errors.New("the module is too large to look at")
 	}
-	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	defer func() { _ = runtime.Close(ctx) }()
-	compiled, err := runtime.CompileModule(ctx, content)
+	return inspect(ctx, content)
+}
+
+// inspect asks the boards' own runtime, so that whatever a board takes can be told.
+func inspect(ctx context.Context, content []byte) (Facts, error) {
+	checker, err := wasmcheck.New(ctx)
+	if err != nil {
+		return Facts{}, fmt.Errorf("start the runtime: %w", err)
+	}
+	defer func() { _ = checker.Close(ctx) }()
+	info, err := checker.Inspect(ctx, content)
 	if err != nil {
 		return Facts{}, fmt.Errorf("read the module: %w", err)
 	}
-	f := Facts{Size: int64(len(content))}
-	for _, function := range compiled.ImportedFunctions() {
-		if module, name, ok := function.Import(); ok && len(f.Imports) < maxImports {
-			text := module + "." + name
-			f.Imports = append(f.Imports, text[:min(len(text), maxName)])
-		}
-	}
-	for _, memory := range compiled.ExportedMemories() {
-		f.MemoryBytes = max(f.MemoryBytes, int64(memory.Min())*pageBytes)
+	f := Facts{Size: int64(len(content)), MemoryBytes: int64(info.MemoryMin)}
+	for _, i := range info.Imports[:min(len(info.Imports), maxImports)] {
+		text := i.Module + "." + i.Name
+		f.Imports = append(f.Imports, text[:min(len(text), maxName)])
 	}
 	return f, nil
 }
