@@ -15,6 +15,9 @@ GOLANGCI_LINT_VERSION := v2.13.2
 # Debian packages that compile apps and fuzz the firmware.
 APP_TOOLS := clang-14 lld-14 libclang-rt-14-dev wabt rustc libstd-rust-dev-wasm32
 
+# Debian packages that test the page.
+PAGE_TOOLS := chromium
+
 .PHONY: help
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z][a-zA-Z_-]*:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,7 +66,7 @@ test: build tools ## run every test
 	cd clusters/embedded && $(GO) test -timeout 20m ./...
 	$(MAKE) -C firmware test
 	$(MAKE) -C firmware/wasm test
-	cd $(PAGE) && npm test
+	cd $(PAGE) && npm test && npm run test:browser
 
 .PHONY: verify
 verify: tools $(GOLANGCI_LINT) $(PAGE_PACKAGES) ## formatting, linters, generated files up to date
@@ -83,8 +86,12 @@ generate: ## write generated files anew
 	$(GO) run ./controllers/cmd/wasmbed schema --dir clusters/schemas
 
 .PHONY: tools
-tools: ## install compilers where they are missing
-	@firmware/tools/install $(APP_TOOLS)
+tools: ## install compilers and the browser where they are missing
+	@firmware/tools/install $(APP_TOOLS) $(PAGE_TOOLS)
+
+.PHONY: screenshots
+screenshots: tools $(PAGE_PACKAGES) ## take the README's pictures of a running dashboard: ADDRESS="what up printed"
+	cd $(PAGE) && npm run screenshots -- "$(ADDRESS)"
 
 FUZZTIME ?= 1m
 .PHONY: fuzz-go

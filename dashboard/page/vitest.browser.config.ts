@@ -7,8 +7,7 @@ export default defineConfig({
   test: {
     include: ["test/browser/**/*.test.ts"],
     environment: "node",
-    testTimeout: 60_000,
+    testTimeout: 30_000,
     hookTimeout: 120_000,
-    bail: 0,
   },
 });

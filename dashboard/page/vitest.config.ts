@@ -10,6 +10,7 @@ export default defineConfig({
     environment: "happy-dom",
     setupFiles: ["test/unit/setup.ts"],
     css: false,
+    testTimeout: 30_000,
     restoreMocks: true,
   },
 });

@@ -29,8 +29,10 @@ const Start = lazy(() => import("../features/start/Start").then((m) => ({ defaul
 
 const accent: MantineColorsTuple = ["#f1effe", "#ddd8fc", "#c4bcfb", "#a698ff", "#8c7bf5", "#7461ec", "#5a45e0", "#4a37c4", "#3c2ca3", "#2e2281"];
 
+const dark: MantineColorsTuple = ["#e8e8ef", "#c8cad6", "#a0a3b4", "#7c7f91", "#3a3c4a", "#282a35", "#1d1e27", "#16171e", "#101117", "#0b0c10"];
+
 const theme = createTheme({
-  colors: { accent },
+  colors: { accent, dark },
   primaryColor: "accent",
   primaryShade: { light: 6, dark: 3 },
   autoContrast: true,
@@ -47,7 +49,7 @@ function styleNonce(): string {
 export function App({ source }: { source: Source }) {
   return (
     <SourceContext value={source}>
-      <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={styleNonce} deduplicateCssVariables={false}>
+      <MantineProvider theme={theme} defaultColorScheme="auto" getStyleNonce={styleNonce} withGlobalClasses={false}>
         <SignIn>
           <Shell>
             <Routes />

@@ -4,6 +4,7 @@ import { Kbd, Modal, useComputedColorScheme, useMantineColorScheme } from "@mant
 import { Suspense, useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 
+import { Guard } from "../components/Guard";
 import { Icon, type IconName } from "../components/Icon";
 import { Mark } from "../components/Mark";
 import { useNow } from "../components/Time";
@@ -57,7 +58,9 @@ export function Shell({ children }: { children: ReactNode }) {
       <main id="main" className={classes.main} tabIndex={-1}>
         <Lost />
         <div className={classes.view}>
-          <Suspense fallback={<Loading what="the view" />}>{children}</Suspense>
+          <Guard key={location.split("/", 4).join("/")}>
+            <Suspense fallback={<Loading what="the view" />}>{children}</Suspense>
+          </Guard>
         </div>
       </main>
       <Help opened={help} onClose={() => setHelp(false)} />

@@ -10,7 +10,7 @@ import { Ago } from "./Time";
 export function Conditions({ conditions }: { conditions: readonly Condition[] }) {
   if (conditions.length === 0) return <p className="muted">No controller has said anything yet.</p>;
   return (
-    <div className="scroll-x" tabIndex={0} role="region" aria-label="Conditions">
+    <div className="scroll-x" tabIndex={0} role="group" aria-label="Conditions">
       <table className="table">
         <thead>
           <tr>

@@ -9,7 +9,7 @@ export function Facts({ facts }: { facts: readonly [string, ReactNode][] }) {
   return (
     <dl className={classes.facts}>
       {facts
-        .filter(([, value]) => value !== undefined && value !== "" && value !== null)
+        .filter(([, value]) => value !== undefined && value !== "" && value !== null && value !== false)
         .map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>

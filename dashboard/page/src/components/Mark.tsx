@@ -35,7 +35,12 @@ function drawing(tone: Tone) {
     case "triangle":
       return <path d="M6 1.2 11.3 10.6H.7z" fill="currentColor" />;
     case "square":
-      return <path d="M1.5 1.5h9v9h-9z M4 4l4 4M8 4l-4 4" fill="currentColor" stroke="var(--panel)" strokeWidth="1.4" />;
+      return (
+        <>
+          <rect x="1.2" y="1.2" width="9.6" height="9.6" rx="1.2" fill="currentColor" />
+          <path d="M4 4l4 4M8 4l-4 4" stroke="var(--panel)" strokeWidth="1.5" />
+        </>
+      );
     case "ring":
       return <circle cx="6" cy="6" r="3.8" fill="none" stroke="currentColor" strokeWidth="1.6" />;
     case "dashed":

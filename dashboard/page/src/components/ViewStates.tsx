@@ -63,7 +63,7 @@ export function View<T>({
   children: (data: T) => ReactNode;
 }) {
   if (loaded.status === "loading") return <Loading what={what} />;
-  if (loaded.status === "failed" && loaded.code === "NotFound") return <Empty title={`There is no such ${what}`}>{loaded.message}</Empty>;
+  if (loaded.status === "failed" && loaded.code === "NotFound") return <Empty title={what.startsWith("the ") ? `${what.charAt(0).toUpperCase()}${what.slice(1)} cannot be shown` : `There is no such ${what}`}>{loaded.message}</Empty>;
   if (loaded.status === "failed") return <Failed what={what.charAt(0).toUpperCase() + what.slice(1)} message={loaded.message} retry={loaded.retry} />;
   return (
     <div className={loaded.stale ? classes.stale : classes.fresh} data-stale={loaded.stale || undefined}>

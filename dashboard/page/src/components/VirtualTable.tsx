@@ -8,8 +8,9 @@ import classes from "./VirtualTable.module.css";
 export interface Column<Row> {
   id: string;
   title: string;
-  /** A track of CSS grid, for example "minmax(120px, 2fr)". */
-  width: string;
+  /** The least width in pixels, and which share of what is left it takes: none when it is absent. */
+  min: number;
+  grow?: number;
   /** True when the server sorts by this column's id. */
   sortable?: boolean;
   number?: boolean;
@@ -54,7 +55,8 @@ export function VirtualTable<Row>({ label, columns, total, row, rowKey, sort, on
   const last = items[items.length - 1]?.index ?? 0;
   useEffect(() => onRange?.(first, last), [onRange, first, last]);
 
-  const template = columns.map((c) => c.width).join(" ");
+  const template = columns.map((c) => (c.grow ? `minmax(${c.min}px, ${c.grow}fr)` : `${c.min}px`)).join(" ");
+  const minWidth = columns.reduce((sum, c) => sum + c.min, 0);
   const move = (event: KeyboardEvent) => {
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
     const at = (event.target as HTMLElement).closest<HTMLElement>("[data-index]");
@@ -67,14 +69,14 @@ export function VirtualTable<Row>({ label, columns, total, row, rowKey, sort, on
 
   return (
     <div className={classes.scroller} ref={scroller} onKeyDown={move} role="table" aria-label={label} aria-rowcount={total + 1} tabIndex={0}>
-      <div className={classes.head} role="rowgroup">
+      <div className={classes.head} role="rowgroup" style={{ minWidth }}>
         <div className={classes.row} role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
           {columns.map((c) => (
             <Header key={c.id} column={c} sort={sort} onSort={onSort} />
           ))}
         </div>
       </div>
-      <div role="rowgroup" className={classes.body} style={{ height: virtual.getTotalSize() }}>
+      <div role="rowgroup" className={classes.body} style={{ height: virtual.getTotalSize(), minWidth }}>
         {items.map((item) => {
           const r = row(item.index);
           return (

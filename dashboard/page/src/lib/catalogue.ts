@@ -14,4 +14,4 @@ export const boards: readonly { name: string; title: string; backends: readonly 
   { name: "sim-m4", title: "simulated, as a Cortex-M4", backends: ["Simulated"] },
 ];
 
-export const permissions: readonly string[] = ["gpio", "log", "sensor", "timer"];
+export const permissions: readonly string[] = ["gpio", "log", "messaging", "sensor", "timer"];

@@ -55,7 +55,7 @@ const words: Record<string, Tone> = {
   Normal: "idle",
   // Levels of logs
   error: "bad",
-  warn: "warn",
+  warning: "warn",
   info: "idle",
   debug: "idle",
   // Conditions

@@ -188,13 +188,13 @@ function Given({ value: v }: { value: ApplicationValue }) {
 }
 
 const columns: Column<InstanceRow>[] = [
-  { id: "device", title: "Device", width: "minmax(170px, 1.2fr)", sortable: true, cell: (i) => <Ref kind="Device" id={i.device} /> },
-  { id: "phase", title: "Phase", width: "130px", sortable: true, cell: (i) => <State word={i.phase} tone={rowTone(i.state)} /> },
-  { id: "reason", title: "Why", width: "minmax(140px, 1.5fr)", cell: (i) => visible([i.reason, i.message].filter(Boolean).join(": ")) },
-  { id: "restarts", title: "Restarts", width: "90px", sortable: true, number: true, cell: (i) => count(i.restarts ?? 0) },
-  { id: "start", title: "Start", width: "80px", number: true, cell: (i) => (i.startMilliseconds === undefined ? "–" : duration(i.startMilliseconds)) },
-  { id: "runningAt", title: "Runs for", width: "100px", sortable: true, cell: (i) => (i.phase === "Running" ? <Ago at={i.runningAt} /> : "–") },
-  { id: "revision", title: "Commit", width: "100px", cell: (i) => <Commit commit={i.revision} /> },
+  { id: "device", title: "Device", min: 170, grow: 1.2, sortable: true, cell: (i) => <Ref kind="Device" id={i.device} /> },
+  { id: "phase", title: "Phase", min: 130, sortable: true, cell: (i) => <State word={i.phase} tone={rowTone(i.state)} /> },
+  { id: "reason", title: "Why", min: 140, grow: 1.5, cell: (i) => visible([i.reason, i.message].filter(Boolean).join(": ")) },
+  { id: "restarts", title: "Restarts", min: 90, sortable: true, number: true, cell: (i) => count(i.restarts ?? 0) },
+  { id: "start", title: "Start", min: 80, number: true, cell: (i) => (i.startMilliseconds === undefined ? "–" : duration(i.startMilliseconds)) },
+  { id: "runningAt", title: "Runs for", min: 100, sortable: true, cell: (i) => (i.phase === "Running" ? <Ago at={i.runningAt} /> : "–") },
+  { id: "revision", title: "Commit", min: 100, cell: (i) => <Commit commit={i.revision} /> },
 ];
 
 function Instances({ application }: { application: string }) {

@@ -20,15 +20,15 @@ import { rowTone } from "../../lib/states";
 import { useList } from "../../lib/use";
 
 const columns: Column<ApplicationRow>[] = [
-  { id: "name", title: "Application", width: "minmax(190px, 1.4fr)", sortable: true, cell: (a) => <Named row={a} /> },
-  { id: "progress", title: "Progress", width: "minmax(120px, 1fr)", cell: (a) => <Progress row={a} /> },
-  { id: "running", title: "Running", width: "90px", sortable: true, number: true, cell: (a) => `${count(a.running)}/${count(a.target)}` },
-  { id: "failed", title: "Failed", width: "70px", sortable: true, number: true, cell: (a) => count(a.failed) },
-  { id: "offline", title: "Offline", width: "70px", number: true, cell: (a) => count(a.offline) },
-  { id: "state", title: "State", width: "minmax(150px, 1fr)", sortable: true, cell: (a) => <span title={visible(a.message ?? "")}>{a.suspended ? "Suspended" : a.reason}{a.wave ? `, wave ${a.wave}` : ""}</span> },
-  { id: "revision", title: "Commit", width: "90px", sortable: true, cell: (a) => <Commit commit={a.revision} /> },
-  { id: "module", title: "Module", width: "minmax(180px, 1.4fr)", cell: (a) => visible(a.module?.path ?? "") },
-  { id: "size", title: "Size", width: "80px", number: true, cell: (a) => (a.module?.size === undefined ? "–" : bytes(a.module.size)) },
+  { id: "name", title: "Application", min: 190, grow: 1.4, sortable: true, cell: (a) => <Named row={a} /> },
+  { id: "progress", title: "Progress", min: 120, grow: 1, cell: (a) => <Progress row={a} /> },
+  { id: "running", title: "Running", min: 90, sortable: true, number: true, cell: (a) => `${count(a.running)}/${count(a.target)}` },
+  { id: "failed", title: "Failed", min: 70, sortable: true, number: true, cell: (a) => count(a.failed) },
+  { id: "offline", title: "Offline", min: 70, number: true, cell: (a) => count(a.offline) },
+  { id: "state", title: "State", min: 150, grow: 1, sortable: true, cell: (a) => <span title={visible(a.message ?? "")}>{a.suspended ? "Suspended" : a.reason}{a.wave ? `, wave ${a.wave}` : ""}</span> },
+  { id: "revision", title: "Commit", min: 90, sortable: true, cell: (a) => <Commit commit={a.revision} /> },
+  { id: "module", title: "Module", min: 180, grow: 1.4, cell: (a) => visible(a.module?.path ?? "") },
+  { id: "size", title: "Size", min: 80, number: true, cell: (a) => (a.module?.size === undefined ? "–" : bytes(a.module.size)) },
 ];
 
 function Named({ row }: { row: ApplicationRow }) {

@@ -63,7 +63,7 @@ function About({ value: v }: { value: CommitValue }) {
         facts={[
           ["State", <State key="s" word={v.outcome} tone={rowTone(v.state)} />],
           ["Reason", visible(v.reason ?? "")],
-          ["Message", visible(v.message ?? "")],
+          ["Message", v.findings?.length ? undefined : visible(v.message ?? "")],
           ["Commit", <code key="c">{v.commit}</code>],
           ["Author", visible(v.author ?? "")],
           ["Repository", v.repository],
@@ -111,7 +111,7 @@ function Changed({ value: v }: { value: CommitValue }) {
 function Failures({ value: v }: { value: CommitValue }) {
   return (
     <Panel title="Failures" className={classes.wide ?? ""} flush aside={v.moreFailures ? `and ${count(v.moreFailures)} more` : undefined}>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Failures">
+      <div className="scroll-x" tabIndex={0} role="group" aria-label="Failures">
         <table className="table">
           <thead>
             <tr>
@@ -146,7 +146,7 @@ function Failures({ value: v }: { value: CommitValue }) {
 function Modules({ value: v }: { value: CommitValue }) {
   return (
     <Panel title="Modules" flush>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Modules">
+      <div className="scroll-x" tabIndex={0} role="group" aria-label="Modules">
         <table className="table">
           <thead>
             <tr>
@@ -175,7 +175,7 @@ function Modules({ value: v }: { value: CommitValue }) {
 function Applications({ value: v }: { value: CommitValue }) {
   return (
     <Panel title="Applications" flush>
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Applications">
+      <div className="scroll-x" tabIndex={0} role="group" aria-label="Applications">
         <table className="table">
           <thead>
             <tr>

@@ -62,7 +62,7 @@ function Repositories() {
             {r.branch ? ` · ${visible(r.branch)}` : r.tag ? ` · ${visible(r.tag)}` : ""}
             {r.path && r.path !== "." ? ` · ${visible(r.path)}` : ""}
           </span>
-          {r.ready !== "True" && <span className={classes.message}>{visible(r.message ?? "")}</span>}
+          {r.ready !== "True" && !r.findings?.length && <span className={classes.message}>{visible(r.message ?? "")}</span>}
         </li>
       ))}
     </ul>
@@ -87,8 +87,6 @@ function Item({ commit: c }: { commit: CommitRow }) {
           <Ago at={c.pushedAt ?? c.fetchedAt ?? c.committedAt} suffix=" ago" />
           {c.changes && <Changes changes={c.changes} />}
         </div>
-        {c.state === "error" && <p className={classes.reason}>{visible(`${c.reason ?? ""}: ${c.message ?? ""}`)}</p>}
-        {findings.length > 0 && <Findings findings={findings.slice(0, 3)} />}
       </div>
       <div className={classes.outcome}>
         <State word={c.outcome} tone={rowTone(c.state)}>
@@ -106,6 +104,13 @@ function Item({ commit: c }: { commit: CommitRow }) {
           </>
         ) : null}
       </div>
+      {findings.length > 0 ? (
+        <div className={classes.why}>
+          <Findings findings={findings.slice(0, 3)} />
+        </div>
+      ) : (
+        c.state === "error" && <p className={`${classes.reason ?? ""} ${classes.why ?? ""}`}>{visible(`${c.reason ?? ""}: ${c.message ?? ""}`)}</p>
+      )}
     </li>
   );
 }

@@ -22,21 +22,28 @@ import { useList, useValue } from "../../lib/use";
 import classes from "./Devices.module.css";
 
 const columns: Column<DeviceRow>[] = [
-  { id: "name", title: "Device", width: "minmax(180px, 1.3fr)", sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
-  { id: "phase", title: "Phase", width: "120px", sortable: true, cell: (d) => <State word={d.phase} tone={rowTone(d.state)} /> },
-  { id: "running", title: "Apps", width: "70px", sortable: true, number: true, cell: (d) => `${count(d.running)}/${count(d.wanted)}` },
-  { id: "reason", title: "Why", width: "minmax(140px, 1.2fr)", cell: (d) => <Why row={d} /> },
-  { id: "board", title: "Board", width: "120px", sortable: true, cell: (d) => d.board },
-  { id: "backend", title: "Kind", width: "90px", cell: (d) => d.backend },
-  { id: "gateway", title: "Gateway", width: "minmax(110px, 0.8fr)", sortable: true, cell: (d) => (d.gateway ? <Ref kind="Gateway" id={d.gateway} /> : "–") },
-  { id: "labels", title: "Labels", width: "minmax(170px, 1.4fr)", cell: (d) => <Labels labels={d.metadata.labels ?? {}} /> },
-  { id: "since", title: "Since", width: "80px", sortable: true, number: true, cell: (d) => <Ago at={d.since} /> },
-  { id: "revision", title: "Commit", width: "90px", cell: (d) => <Commit commit={d.revision} /> },
+  { id: "name", title: "Device", min: 150, grow: 1.3, sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
+  { id: "phase", title: "Phase", min: 112, sortable: true, cell: (d) => <State word={d.phase} tone={rowTone(d.state)} /> },
+  { id: "running", title: "Apps", min: 66, sortable: true, number: true, cell: (d) => `${count(d.running)}/${count(d.wanted)}` },
+  { id: "reason", title: "Why", min: 90, grow: 1, cell: (d) => <Why row={d} /> },
+  { id: "board", title: "Board", min: 165, grow: 0.8, sortable: true, cell: (d) => <BoardOf row={d} /> },
+  { id: "gateway", title: "Gateway", min: 100, grow: 0.7, sortable: true, cell: (d) => (d.gateway ? <Ref kind="Gateway" id={d.gateway} /> : "–") },
+  { id: "labels", title: "Labels", min: 176, grow: 1.4, cell: (d) => <Labels labels={d.metadata.labels ?? {}} /> },
+  { id: "since", title: "Since", min: 66, sortable: true, number: true, cell: (d) => <Ago at={d.since} /> },
+  { id: "revision", title: "Commit", min: 84, cell: (d) => <Commit commit={d.revision} /> },
 ];
 
 function Why({ row }: { row: DeviceRow }) {
-  if (row.state === "ok") return <span className="muted">{visible(row.reason ?? "")}</span>;
+  if (row.state === "ok") return null;
   return <span title={visible(row.message ?? "")}>{visible([row.reason, row.message].filter(Boolean).join(": "))}</span>;
+}
+
+function BoardOf({ row }: { row: DeviceRow }) {
+  return (
+    <>
+      {row.board} <span className="muted">{row.backend}</span>
+    </>
+  );
 }
 
 function Labels({ labels }: { labels: Record<string, string> }) {

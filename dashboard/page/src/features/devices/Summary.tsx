@@ -39,7 +39,7 @@ function Instances({ instances, live }: { instances: readonly InstanceRow[]; liv
     );
   return (
     <Panel title="Apps" flush className="wide">
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Apps">
+      <div className="scroll-x" tabIndex={0} role="group" aria-label="Apps">
         <table className="table">
           <thead>
             <tr>
@@ -108,7 +108,7 @@ function Crashes({ crashes, last }: { crashes: readonly Crash[]; last: string | 
       {crashes.length === 0 ? (
         <p className={classes.note}>{visible(last ?? "")}</p>
       ) : (
-        <div className="scroll-x" tabIndex={0} role="region" aria-label="Crash reports">
+        <div className="scroll-x" tabIndex={0} role="group" aria-label="Crash reports">
           <table className="table">
             <thead>
               <tr>
@@ -136,7 +136,7 @@ function Crashes({ crashes, last }: { crashes: readonly Crash[]; last: string | 
                   <td className="mono">{hex(c.pc)}</td>
                   <td className="mono">{hex(c.lr)}</td>
                   <td className="mono">{hex(c.address)}</td>
-                  <td className="number nowrap">{c.uptime === undefined ? "–" : duration(c.uptime * 1_000)}</td>
+                  <td className="number nowrap">{c.uptime === undefined ? "–" : duration(c.uptime)}</td>
                 </tr>
               ))}
             </tbody>
@@ -188,7 +188,7 @@ function Connection({ device: d }: { device: DeviceValue }) {
           ["Firmware", c?.firmware && visible(c.firmware)],
           ["Protocol", c?.protocol],
           ["Boots", c?.boots !== undefined && count(c.boots)],
-          ["Up for", live?.uptime !== undefined && duration(live.uptime * 1_000)],
+          ["Up for", live?.uptime !== undefined && duration(live.uptime)],
           ["Received", live?.bytesIn !== undefined && bytes(live.bytesIn)],
           ["Sent", live?.bytesOut !== undefined && bytes(live.bytesOut)],
           ["In sync", live?.inSync !== undefined && (live.inSync ? `yes, generation ${count(live.generation ?? 0)}` : "not yet")],

@@ -130,7 +130,7 @@ function Load({ history, error }: { history: Series | undefined; error: string |
 function Refused({ gateway: g }: { gateway: GatewayValue }) {
   return (
     <Panel title="Refused connections" flush className="wide">
-      <div className="scroll-x" tabIndex={0} role="region" aria-label="Refused connections">
+      <div className="scroll-x" tabIndex={0} role="group" aria-label="Refused connections">
         <table className="table">
           <thead>
             <tr>

@@ -20,14 +20,14 @@ import { rowTone } from "../../lib/states";
 import { useList } from "../../lib/use";
 
 const columns: Column<GatewayRow>[] = [
-  { id: "name", title: "Gateway", width: "minmax(170px, 1fr)", sortable: true, cell: (g) => <Named row={g} /> },
-  { id: "bar", title: "Connections", width: "minmax(120px, 1fr)", cell: (g) => <Connections row={g} /> },
-  { id: "connected", title: "Connected", width: "100px", sortable: true, number: true, cell: (g) => count(g.connected) },
-  { id: "assigned", title: "Assigned", width: "100px", sortable: true, number: true, cell: (g) => count(g.assigned) },
-  { id: "state", title: "State", width: "minmax(120px, 1fr)", sortable: true, cell: (g) => <span title={visible(g.message ?? "")}>{g.reason}</span> },
-  { id: "address", title: "Listens on", width: "150px", cell: (g) => g.address },
-  { id: "endpoints", title: "Devices are told", width: "minmax(160px, 1fr)", cell: (g) => g.endpoints?.join(", ") },
-  { id: "version", title: "Version", width: "minmax(100px, 0.6fr)", cell: (g) => g.version },
+  { id: "name", title: "Gateway", min: 170, grow: 1, sortable: true, cell: (g) => <Named row={g} /> },
+  { id: "bar", title: "Connections", min: 120, grow: 1, cell: (g) => <Connections row={g} /> },
+  { id: "connected", title: "Connected", min: 100, sortable: true, number: true, cell: (g) => count(g.connected) },
+  { id: "assigned", title: "Assigned", min: 100, sortable: true, number: true, cell: (g) => count(g.assigned) },
+  { id: "state", title: "State", min: 120, grow: 1, sortable: true, cell: (g) => <span title={visible(g.message ?? "")}>{g.reason}</span> },
+  { id: "address", title: "Listens on", min: 150, cell: (g) => g.address },
+  { id: "endpoints", title: "Devices are told", min: 160, grow: 1, cell: (g) => g.endpoints?.join(", ") },
+  { id: "version", title: "Version", min: 100, grow: 0.6, cell: (g) => g.version },
 ];
 
 function Named({ row }: { row: GatewayRow }) {

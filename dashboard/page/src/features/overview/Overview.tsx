@@ -6,13 +6,14 @@ import { Head } from "../../components/Head";
 import { Mark } from "../../components/Mark";
 import { Panel } from "../../components/Panel";
 import { Commit, Ref } from "../../components/Ref";
+import { GroupTile, Tiles } from "../../components/Groups";
 import { Bar, Legend, describe } from "../../components/Shares";
 import { Ago } from "../../components/Time";
 import { Empty, View } from "../../components/ViewStates";
-import type { ApplicationRow, CommitRow, GatewayRow, OverviewValue } from "../../lib/contract";
+import type { ApplicationRow, CommitRow, GatewayRow, OverviewValue, TopologyValue } from "../../lib/contract";
 import { visible } from "../../lib/links";
 import { count, plural } from "../../lib/numbers";
-import { byPhase, byState, progress } from "../../lib/progress";
+import { byPhase, progress } from "../../lib/progress";
 import { rowTone } from "../../lib/states";
 import { useValue } from "../../lib/use";
 import classes from "./Overview.module.css";
@@ -57,6 +58,7 @@ function Full({ value: v }: { value: OverviewValue }) {
       <Applications value={v} />
       <Commits commits={v.commits ?? []} />
       <Gateways value={v} />
+      <Sites />
     </div>
   );
 }
@@ -143,7 +145,7 @@ function Commits({ commits }: { commits: CommitRow[] }) {
 function Gateways({ value: v }: { value: OverviewValue }) {
   const top = v.topGateways ?? [];
   return (
-    <Panel title="Gateways" flush aside={<Link href="/gateways" className="link">{describe(byState(v.gateways?.states))}</Link>}>
+    <Panel title="Gateways" flush aside={<Link href="/gateways" className="link">{`${count(v.gateways?.connected ?? 0)} of ${count(v.gateways?.assigned ?? 0)} connected`}</Link>}>
       {top.length === 0 ? (
         <p className={classes.none}>None yet.</p>
       ) : (
@@ -153,6 +155,23 @@ function Gateways({ value: v }: { value: OverviewValue }) {
           ))}
         </ul>
       )}
+    </Panel>
+  );
+}
+
+/** The fleet site by site: each device as a mark while they are few. Nothing where devices have no label `site`. */
+function Sites() {
+  const loaded = useValue<TopologyValue>("topology", { group: "label:site" });
+  if (loaded.status !== "ready") return null;
+  const groups = loaded.data.gateways.flatMap((g) => g.groups.filter((x) => x.name !== "").map((x) => ({ gateway: g.id, group: x })));
+  if (groups.length === 0) return null;
+  return (
+    <Panel title="Sites" className={classes.wide ?? ""} aside={<Link href="/topology" className="link">Topology</Link>}>
+      <Tiles>
+        {groups.map(({ gateway, group }) => (
+          <GroupTile key={`${gateway} ${group.name}`} group={group} by="label:site" gateway={gateway} />
+        ))}
+      </Tiles>
     </Panel>
   );
 }

@@ -31,7 +31,9 @@ export function Terminal() {
   const { runs, run, end, clear } = useRuns();
   const screen = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => screen.current?.scrollTo({ top: screen.current.scrollHeight }), [runs, offers]);
+  useEffect(() => {
+    if (screen.current) screen.current.scrollTop = screen.current.scrollHeight; // scrollTo returns a promise in new browsers
+  }, [runs, offers]);
   useEffect(() => input.current?.focus(), []);
 
   const finish = () => {

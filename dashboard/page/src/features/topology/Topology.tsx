@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { Select } from "@mantine/core";
-import { Link } from "wouter";
 
+import { GroupTile, Tiles } from "../../components/Groups";
 import { Head } from "../../components/Head";
 import { Mark } from "../../components/Mark";
 import { Ref } from "../../components/Ref";
 import { Search } from "../../components/Search";
-import { Bar, describe } from "../../components/Shares";
 import { Empty, View } from "../../components/ViewStates";
-import type { FacetsValue, TopologyGroup, TopologyValue } from "../../lib/contract";
+import type { FacetsValue, TopologyValue } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
-import { visible } from "../../lib/links";
 import { count, plural } from "../../lib/numbers";
-import { pathOf, query } from "../../lib/paths";
-import { byState } from "../../lib/progress";
-import { rowTone, rowWord } from "../../lib/states";
+import { query } from "../../lib/paths";
+import { rowTone } from "../../lib/states";
 import { useValue } from "../../lib/use";
 import classes from "./Topology.module.css";
 
@@ -34,7 +31,7 @@ export function Topology() {
         {(v) => (
           <div className={classes.map}>
             {v.gateways.map((g) => (
-              <Gateway key={g.id} gateway={g} group={v.group} />
+              <Gateway key={g.id} gateway={g} group={v.group} total={v.total} />
             ))}
           </div>
         )}
@@ -60,7 +57,10 @@ function Grouping({ group, onChange }: { group: string; onChange: (group: string
   );
 }
 
-function Gateway({ gateway: g, group }: { gateway: TopologyValue["gateways"][number]; group: string }) {
+// So many devices have their names in the map.
+const namedUpTo = 64;
+
+function Gateway({ gateway: g, group, total }: { gateway: TopologyValue["gateways"][number]; group: string; total: number }) {
   return (
     <section className={classes.gateway} aria-label={g.id || "Without a gateway"}>
       <div className={classes.node}>
@@ -70,65 +70,14 @@ function Gateway({ gateway: g, group }: { gateway: TopologyValue["gateways"][num
         <p>{g.id ? `${count(g.connected ?? 0)} of ${count(g.assigned ?? 0)} connected` : plural(g.devices, "device")}</p>
         {g.id && g.assigned !== g.devices && <p>{plural(g.devices, "device")} in view</p>}
       </div>
-      <ul className={classes.groups}>
-        {g.groups.map((x) => (
-          <Group key={x.name} group={x} by={group} gateway={g.id} />
-        ))}
-        {g.moreGroups ? <li className={classes.more}>and {plural(g.moreGroups, "more group")}</li> : null}
-      </ul>
-    </section>
-  );
-}
-
-function filterFor(by: string, name: string, gateway: string): string {
-  const params = new URLSearchParams();
-  if (by.startsWith("label:")) params.set("label", name === "" ? `!${by.slice(6)}` : `${by.slice(6)}=${name}`);
-  else if (by === "board" || by === "phase" || by === "namespace") params.set(by, name);
-  if (gateway) params.set("gateway", gateway);
-  return `/devices?${params.toString()}`;
-}
-
-function Group({ group: x, by, gateway }: { group: TopologyGroup; by: string; gateway: string }) {
-  const parts = byState(x.states);
-  return (
-    <li className={classes.group} data-large={x.count > 1_000 || undefined}>
-      <div className={classes.title}>
-        <Link href={filterFor(by, x.name, gateway)} className="cut">
-          {x.name === "" ? "without" : visible(x.name)}
-        </Link>
-        <span className="muted number">{count(x.count)}</span>
-      </div>
-      {x.devices ? (
-        <ul className={classes.devices} aria-label="Devices">
-          {x.devices.map((d) => (
-            <li key={d.id}>
-              <Link href={pathOf("Device", d.id) ?? "/devices"} title={`${d.id}: ${rowWord(d.state).toLowerCase()}`}>
-                <Mark tone={rowTone(d.state)} size={12} />
-                <span className="sr">{`${d.id}: ${rowWord(d.state).toLowerCase()}`}</span>
-              </Link>
-            </li>
+      <div className={classes.groups}>
+        <Tiles>
+          {g.groups.map((x) => (
+            <GroupTile key={x.name} group={x} by={group} gateway={g.id} named={total <= namedUpTo} />
           ))}
-        </ul>
-      ) : (
-        <>
-          <Bar parts={parts} total={x.count} label={describe(parts)} />
-          <div className={classes.wrong}>
-            {parts
-              .filter((p) => p.tone !== "good")
-              .map((p) => (
-                <span key={p.label}>
-                  <Mark tone={p.tone} size={10} /> {count(p.value)} {p.label.toLowerCase()}
-                </span>
-              ))}
-            {parts.every((p) => p.tone === "good") && <span>all as git says</span>}
-          </div>
-        </>
-      )}
-      {x.wanted !== undefined && (
-        <div className={classes.apps}>
-          {count(x.running ?? 0)} of {count(x.wanted)} apps run
-        </div>
-      )}
-    </li>
+          {g.moreGroups ? <li className={classes.more}>and {plural(g.moreGroups, "more group")}</li> : null}
+        </Tiles>
+      </div>
+    </section>
   );
 }
