@@ -15,8 +15,9 @@ GOLANGCI_LINT_VERSION := v2.13.2
 # Debian packages that compile apps and fuzz the firmware.
 APP_TOOLS := clang-14 lld-14 libclang-rt-14-dev wabt rustc libstd-rust-dev-wasm32
 
-# Debian packages that test the page.
+# Debian packages that test the page, and the script that reviews a change in a pipeline.
 PAGE_TOOLS := chromium
+REVIEW_TOOLS := curl jq
 
 .PHONY: help
 help: ## say what there is
@@ -87,7 +88,7 @@ generate: ## write generated files anew
 
 .PHONY: tools
 tools: ## install compilers and the browser where they are missing
-	@firmware/tools/install $(APP_TOOLS) $(PAGE_TOOLS)
+	@firmware/tools/install $(APP_TOOLS) $(PAGE_TOOLS) $(REVIEW_TOOLS)
 
 .PHONY: screenshots
 screenshots: tools $(PAGE_PACKAGES) ## take the README's pictures of a running dashboard: ADDRESS="what up printed"
