@@ -35,6 +35,9 @@ interface Answer {
 
 const nothing = () => undefined;
 
+/** Milliseconds after which what was not found is looked for again: a commit that was pushed just now comes. */
+const lookAgain = 2_000;
+
 /** Subscribes for as long as the component is there. A new query replaces the old one; `view` "" asks for nothing. */
 function useTold(view: string, query: Query): Answer {
   const source = useSource();
@@ -60,6 +63,12 @@ function useTold(view: string, query: Query): Answer {
     subscription.current?.update(JSON.parse(key) as Query);
   }, [key]);
   const retry = useCallback(() => subscription.current?.retry(), []);
+  useEffect(() => {
+    const error = told?.view === view ? told.told.error : undefined;
+    if (error?.code !== "NotFound") return;
+    const timer = setTimeout(retry, lookAgain);
+    return () => clearTimeout(timer);
+  }, [told, view, retry]);
   return { told: told?.view === view ? told.told : undefined, retry: view ? retry : nothing };
 }
 

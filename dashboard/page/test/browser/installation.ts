@@ -54,6 +54,11 @@ export class Installation {
     writeFileSync(join(this.fleet, path), text);
   }
 
+  /** Compiles WebAssembly text of the fleet. */
+  async assemble(path: string): Promise<void> {
+    await tell("wat2wasm", [path, "-o", path.replace(/\.wat$/, ".wasm")], { cwd: this.fleet });
+  }
+
   /** Commits everything and pushes it; the commit's name. */
   async push(subject: string): Promise<string> {
     await this.#git("-C", this.fleet, "add", "-A");

@@ -17,6 +17,8 @@ const installation = new Installation();
 let browser: Browser | undefined;
 let context: BrowserContext;
 let page: Page;
+/** What would change the page's title if it were not shown as text. */
+const markup = `<img src=x onerror="document.title='taken'"><script>document.title='taken'</script>`;
 /** Whatever the browser complained about, and whatever was asked other than by GET. */
 const complaints: string[] = [];
 
@@ -63,6 +65,7 @@ async function violations(): Promise<string[]> {
 test("who has no token sees a form for it, and nothing of the fleet", async () => {
   context = await browser!.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: "light" });
   await context.addInitScript(axeSource);
+  context.setDefaultTimeout(20_000); // less than a step's, so that the wait that is in vain is named
   page = await context.newPage();
   watch(page);
   await page.goto(`${installation.origin}/devices`);
@@ -197,6 +200,50 @@ test("the keyboard, the terminal and the form work", async () => {
   await go("/start");
   await page.getByLabel("Name", { exact: true }).fill("pump-9");
   await page.getByText("devices/pump-9.yaml").first().waitFor();
+});
+
+test("a hostile subject, author, label, config and log line are text", async () => {
+  installation.write(
+    "apps/hostile/hostile.wat",
+    `(module
+      (import "env" "wasmbed_log" (func $log (param i32 i32 i32) (result i32)))
+      (import "env" "ocre_timer_create" (func $create (param i32) (result i32)))
+      (import "env" "ocre_timer_start" (func $start (param i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (data (i32.const 0) ${JSON.stringify(markup)})
+      (func (export "run") (result i32) (i32.or (call $create (i32.const 1)) (call $start (i32.const 1) (i32.const 500) (i32.const 1))))
+      (func (export "timer_callback") (param i32) (drop (call $log (i32.const 3) (i32.const 0) (i32.const ${String(markup.length)})))))`,
+  );
+  await installation.assemble("apps/hostile/hostile.wat");
+  installation.write(
+    "apps/hostile/application.yaml",
+    `apiVersion: wasmbed.dev/v1alpha1
+kind: Application
+metadata: { name: hostile, namespace: plant }
+spec:
+  module: { path: apps/hostile/hostile.wasm }
+  selector: { matchLabels: { constructor: hasOwnProperty } }
+  config: { constructor: ${JSON.stringify(markup)} }
+  permissions: [log, timer]
+  limits: { memory: 1024, stack: 1024 }
+`,
+  );
+  installation.write("apps/kustomization.yaml", `${installation.read("apps/kustomization.yaml")}  - hostile/application.yaml\n`);
+  installation.write("devices/yard.yaml", installation.read("devices/yard.yaml").replace("labels: { site: yard, tier: canary }", "labels: { site: yard, tier: canary, constructor: hasOwnProperty }"));
+  const commit = await installation.push(`${markup}\u202e`);
+  await go("/commits");
+  await page.getByText(markup).first().waitFor();
+  await go(`/commits/${commit}`);
+  await page.locator("h1", { hasText: "<img src=x" }).waitFor();
+  await page.getByText("Ada bByron/b").first().waitFor(); // as git writes such a name
+  await go("/applications/plant/hostile");
+  await page.getByText(markup, { exact: true }).first().waitFor();
+  await go("/devices/plant/yard-01");
+  await page.getByText("constructor=hasOwnProperty").waitFor();
+  await go("/devices/plant/yard-01/log");
+  await page.getByText(markup, { exact: true }).first().waitFor();
+  expect(await page.locator("main img, main script").count()).toBe(0);
+  expect(await page.title()).not.toBe("taken");
 });
 
 test("a lost connection is shown at once and heals by itself", async () => {

@@ -45,6 +45,7 @@ export class FakeSource implements Source {
       },
       retry: () => {
         this.retries++;
+        answer();
       },
       close: () => undefined,
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { MantineProvider } from "@mantine/core";
-import { act, cleanup, fireEvent, render, screen, waitFor } from "@testing-library/react";
+import { act, cleanup, fireEvent, render, renderHook, screen, waitFor } from "@testing-library/react";
 import { Suspense } from "react";
 import { describe, expect, test, vi } from "vitest";
 import { Router } from "wouter";
@@ -10,7 +10,7 @@ import { memoryLocation } from "wouter/memory-location";
 import { App, Routes } from "../../src/app/App";
 import { Guard } from "../../src/components/Guard";
 import type { Told } from "../../src/lib/stream";
-import { SourceContext } from "../../src/lib/use";
+import { SourceContext, useValue } from "../../src/lib/use";
 import { failed, FakeSource, held, list, value } from "./source";
 
 // Charts draw on a canvas, which happy-dom has not; the browser's test has.
@@ -175,4 +175,29 @@ test("a mistake in one view stays in it, and is shown", () => {
   broken = false;
   fireEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(screen.getByText("in order")).toBeTruthy();
+});
+
+test("what is not found is looked for again, as long as it is not there", () => {
+  vi.useFakeTimers();
+  let there = false;
+  const source = new FakeSource(() => (there ? value({ ...commitRow, subject: "Warmer halls" }) : failed("no repository has it", "NotFound")));
+  const useCommit = (q: { id: string }) => useValue<{ subject: string }>("commit", q);
+  const { result, unmount } = renderHook(useCommit, { initialProps: { id: commit }, wrapper: ({ children }) => <SourceContext value={source}>{children}</SourceContext> });
+  expect(result.current).toMatchObject({ status: "failed", code: "NotFound" });
+  act(() => {
+    vi.advanceTimersByTime(1_900);
+  });
+  expect(source.retries).toBe(0);
+  there = true;
+  act(() => {
+    vi.advanceTimersByTime(200);
+  });
+  expect(source.retries).toBe(1);
+  expect(result.current).toMatchObject({ status: "ready", data: { subject: "Warmer halls" } });
+  act(() => {
+    vi.advanceTimersByTime(10_000);
+  });
+  expect(source.retries).toBe(1);
+  unmount();
+  vi.useRealTimers();
 });
