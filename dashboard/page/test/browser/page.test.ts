@@ -122,7 +122,7 @@ describe.each(views)("%s", (path, shows) => {
       expect(await violations(), theme).toEqual([]);
       await page.locator("h1").click();
       await page.keyboard.press("t");
-      await page.waitForTimeout(50);
+      await page.locator(`html:not([data-mantine-color-scheme=${theme}])`).waitFor({ state: "attached" });
     }
   });
 });
