@@ -557,20 +557,22 @@ func TestGatewayStatusAndLease(t *testing.T) {
 		return ""
 	})
 	lease := &coordinationv1.Lease{}
-	get := func() {
-		must(t, g.kube.Get(t.Context(), types.NamespacedName{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(g.namespace, "gw")}, lease))
+	renewedAfter := func(first time.Time) func() string {
+		return func() string {
+			if err := g.kube.Get(t.Context(), types.NamespacedName{Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.GatewayLease(g.namespace, "gw")}, lease); err != nil {
+				return err.Error()
+			}
+			if !lease.Spec.RenewTime.After(first) {
+				return "not yet"
+			}
+			return ""
+		}
 	}
-	get()
-	first := lease.Spec.RenewTime.Time
+	eventually(t, "there is a lease", renewedAfter(time.Time{}))
 	if *lease.Spec.LeaseDurationSeconds != 15 || *lease.Spec.HolderIdentity == "" {
 		t.Errorf("lease is %+v", lease.Spec)
 	}
-	eventually(t, "the lease is renewed", func() string {
-		if get(); !lease.Spec.RenewTime.After(first) {
-			return "not yet"
-		}
-		return ""
-	})
+	eventually(t, "the lease is renewed", renewedAfter(lease.Spec.RenewTime.Time))
 	d := g.device("one")
 	run(t, d)
 	awaitApps(t, d)
