@@ -3,6 +3,7 @@
 package simulator
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"wasmbed.dev/devices/hostapi"
+	"wasmbed.dev/gateway/protocol"
 )
 
 // The simulated board has the pins of the MPS2 boards: port 0 holds ten LEDs, port 1 two buttons; and one sensor, a
@@ -37,22 +39,41 @@ func pinNamed(name string) (port, pin int32, ok bool) {
 	return 0, 0, false
 }
 
-// drive sets an output to what next makes of its level.
-func (d *Device) drive(port, pin int32, next func(bool) bool) int32 {
+// ledQuiet is how long an LED changes unheard after a line about it.
+const ledQuiet = time.Minute
+
+// led is what the log has of an LED.
+type led struct {
+	changes uint32 // since the last line
+	told    time.Duration
+}
+
+// drive sets an LED to what next makes of its level, and says so in the app's log, once a minute at most: "LED 0 on".
+func (i *instance) drive(port, pin int32, next func(bool) bool) int32 {
 	if !isOutput(port, pin) {
 		return int32(hostapi.CodeInvalid)
 	}
-	bit := uint32(1) << pin
-	for {
-		old := d.leds.Load()
-		level := old &^ bit
-		if next(old&bit != 0) {
-			level |= bit
-		}
-		if d.leds.CompareAndSwap(old, level) {
-			return int32(hostapi.CodeOK)
-		}
+	d, bit := i.device, uint32(1)<<pin
+	d.ledsMu.Lock()
+	defer d.ledsMu.Unlock()
+	was := d.leds.Load()&bit != 0
+	on := next(was)
+	if on == was {
+		return int32(hostapi.CodeOK)
 	}
+	d.leds.Store(d.leds.Load() ^ bit)
+	l, now := &d.ledLog[pin], d.uptime()
+	l.changes++
+	if l.told != 0 && now < l.told+ledQuiet {
+		return int32(hostapi.CodeOK)
+	}
+	text := fmt.Sprintf("LED %d %s", pin, map[bool]string{true: "on", false: "off"}[on])
+	if l.changes > 1 {
+		text += fmt.Sprintf(", changed %d times since the last line", l.changes)
+	}
+	l.changes, l.told = 0, now
+	i.log(protocol.LogInfo, text)
+	return int32(hostapi.CodeOK)
 }
 
 // level reads a pin.

@@ -180,12 +180,17 @@ func hostLog(i *instance, c *wasmcheck.Call) int32 {
 	if !ok || level < hostapi.LogDebug || level > hostapi.LogError {
 		return int32(hostapi.CodeInvalid)
 	}
+	i.log(protocol.LogLevel(level), string(text[:min(len(text), hostapi.MaxLogLine)]))
+	return int32(hostapi.CodeOK)
+}
+
+// log keeps a line until the turn ends.
+func (i *instance) log(level protocol.LogLevel, text string) {
 	if len(i.lines) >= maxLogQueue {
 		i.dropped++
-	} else {
-		i.lines = append(i.lines, line{protocol.LogLevel(level), string(text[:min(len(text), hostapi.MaxLogLine)])})
+		return
 	}
-	return int32(hostapi.CodeOK)
+	i.lines = append(i.lines, line{level, text})
 }
 
 // pinFunc works on one pin; value is the argument after it, if it takes one.
@@ -217,11 +222,11 @@ func configurePin(_ *instance, port, pin, direction int32) int32 {
 }
 
 func setPin(i *instance, port, pin, value int32) int32 {
-	return i.device.drive(port, pin, func(bool) bool { return value != 0 })
+	return i.drive(port, pin, func(bool) bool { return value != 0 })
 }
 
 func togglePin(i *instance, port, pin, _ int32) int32 {
-	return i.device.drive(port, pin, func(level bool) bool { return !level })
+	return i.drive(port, pin, func(level bool) bool { return !level })
 }
 
 func getPin(i *instance, port, pin, _ int32) int32 { return i.device.level(port, pin) }

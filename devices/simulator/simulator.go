@@ -101,6 +101,8 @@ type Device struct {
 	booted time.Time // set by Run, before anything else runs
 
 	leds, buttons atomic.Uint32
+	ledsMu        sync.Mutex // changes an LED, and guards ledLog
+	ledLog        [leds]led
 	messages      atomic.Uint32 // published
 	links         *links
 	sessions      tls.ClientSessionCache // guarded by mu; replaced with the identity

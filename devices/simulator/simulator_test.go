@@ -165,7 +165,12 @@ func TestDeliverUpdateReconfigureRemove(t *testing.T) {
 		return false
 	})
 	g.wait("the thermostat's log comes", func() bool {
-		return slices.ContainsFunc(g.logs, func(l protocol.Log) bool { return l.App == "thermostat" && l.Text == "too cold: heater on" })
+		return slices.ContainsFunc(g.logs, func(l protocol.Log) bool {
+			return l.App == "thermostat" && strings.HasSuffix(l.Text, " °C, too cold: heater on")
+		})
+	})
+	g.wait("the log has the light", func() bool {
+		return slices.ContainsFunc(g.logs, func(l protocol.Log) bool { return l.App == "blink" && l.Text == "LED 0 on" })
 	})
 	g.desire(thermostat)
 	g.wait("blink is gone", func() bool { _, there := g.states["blink"]; return !there && len(g.states) == 1 })

@@ -3,6 +3,7 @@
 // The host functions of devices/hostapi. Each is called from within the sandbox, lifts it
 // for its own work and takes every argument for hostile: slots and all that pointers lead
 // to come from the app.
+#include <stdio.h>
 #include <string.h>
 
 #include "log.h"
@@ -252,10 +253,42 @@ static result pin_result(uint32_t *slots, int rc)
 	return give(slots, rc >= 0 ? rc : HOSTAPI_INVALID);
 }
 
-static int toggle(uint32_t port, uint32_t pin)
+enum { LED_QUIET_S = 60 };
+
+// What the log has of each LED: its changes since the last line, and the time of that line.
+static struct {
+	uint32_t changes, told_s;
+} led_log[PORT_LEDS_TOLD];
+
+// Says in the app's log that an LED has changed, once a minute at most.
+static void tell_led(const struct runner *r, uint32_t pin, int level)
+{
+	char text[64];
+	uint32_t now_s = (uint32_t)(port_now_us() / 1000000) + 1, changes = ++led_log[pin].changes;
+	if (led_log[pin].told_s != 0 && now_s < led_log[pin].told_s + LED_QUIET_S) {
+		return;
+	}
+	int n = snprintf(text, sizeof text, changes == 1 ? "LED %u %s" : "LED %u %s, changed %u times since the last line",
+	                 (unsigned)pin, level ? "on" : "off", (unsigned)changes);
+	led_log[pin].changes = 0;
+	led_log[pin].told_s = now_s;
+	log_app(LOG_INFO, r->name, (const uint8_t *)text, (uint32_t)n);
+}
+
+static int drive(const struct runner *r, uint32_t port, uint32_t pin, int level)
+{
+	int before = port_gpio_get(port, pin);
+	int rc = port_gpio_set(port, pin, level);
+	if (rc == PORT_OK && port == PORT_LEDS && pin < PORT_LEDS_TOLD && before != level) {
+		tell_led(r, pin, level);
+	}
+	return rc;
+}
+
+static int toggle(const struct runner *r, uint32_t port, uint32_t pin)
 {
 	int level = port_gpio_get(port, pin);
-	return level < 0 ? level : port_gpio_set(port, pin, !level);
+	return level < 0 ? level : drive(r, port, pin, !level);
 }
 
 static int named(const struct runner *r, uint32_t address, uint32_t *port, uint32_t *pin)
@@ -284,8 +317,7 @@ static result do_ocre_gpio_configure(struct runner *r, uint32_t *slots)
 
 static result do_ocre_gpio_pin_set(struct runner *r, uint32_t *slots)
 {
-	(void)r;
-	return pin_result(slots, port_gpio_set(slots[0], slots[1], slots[2] != 0));
+	return pin_result(slots, drive(r, slots[0], slots[1], slots[2] != 0));
 }
 
 static result do_ocre_gpio_pin_get(struct runner *r, uint32_t *slots)
@@ -296,8 +328,7 @@ static result do_ocre_gpio_pin_get(struct runner *r, uint32_t *slots)
 
 static result do_ocre_gpio_pin_toggle(struct runner *r, uint32_t *slots)
 {
-	(void)r;
-	return pin_result(slots, toggle(slots[0], slots[1]));
+	return pin_result(slots, toggle(r, slots[0], slots[1]));
 }
 
 static struct runner_watch *watch_at(struct runner *r, uint32_t port, uint32_t pin)
@@ -351,7 +382,7 @@ static result do_ocre_gpio_set_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
 	int rc = named(r, slots[0], &port, &pin);
-	return pin_result(slots, rc < 0 ? rc : port_gpio_set(port, pin, slots[1] != 0));
+	return pin_result(slots, rc < 0 ? rc : drive(r, port, pin, slots[1] != 0));
 }
 
 static result do_ocre_gpio_get_by_name(struct runner *r, uint32_t *slots)
@@ -365,7 +396,7 @@ static result do_ocre_gpio_toggle_by_name(struct runner *r, uint32_t *slots)
 {
 	uint32_t port, pin;
 	int rc = named(r, slots[0], &port, &pin);
-	return pin_result(slots, rc < 0 ? rc : toggle(port, pin));
+	return pin_result(slots, rc < 0 ? rc : toggle(r, port, pin));
 }
 
 // ---------------------------------------------------------------- messages

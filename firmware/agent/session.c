@@ -426,8 +426,8 @@ static struct proto_span metrics(uint8_t *buf, uint32_t cap)
 	int32_t milli = -1;
 	uint32_t leds = 0;
 	bool warm = port_sensor_read(0, 0, &milli) == PORT_OK && milli >= 0;
-	for (uint32_t pin = 0; pin < 32; pin++) {
-		leds |= port_gpio_get(0, pin) == 1 ? 1u << pin : 0;
+	for (uint32_t pin = 0; pin < PORT_LEDS_TOLD; pin++) {
+		leds |= port_gpio_get(PORT_LEDS, pin) == 1 ? 1u << pin : 0;
 	}
 	tls_heap(&used, &high, &size);
 	cbor_put_head(&w, CBOR_MAP, warm ? 9 : 8);

@@ -188,6 +188,9 @@ const struct port_crash *port_sandbox_fault(void);
 
 enum port_direction { PORT_IN = 0, PORT_OUT = 1 };
 
+// Port 0 holds what the board shows, LEDs on most; heartbeats and logs tell of its first pins.
+enum { PORT_LEDS = 0, PORT_LEDS_TOLD = 16 };
+
 // Pins are numbered per port. PORT_EINVAL when there is no such pin; port_gpio_get
 // returns the level, 0 or 1; port_gpio_configure refuses a direction with PORT_ENOTSUP.
 int port_gpio_configure(uint32_t port, uint32_t pin, enum port_direction dir);

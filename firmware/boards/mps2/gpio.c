@@ -9,7 +9,7 @@
 #include "port.h"
 
 enum { FPGAIO_LED = 0x0, FPGAIO_BUTTON = 0x8, SCC_LED = 0x4 };
-enum { PORT_LEDS = 0, PORT_BUTTONS = 1, USER_LEDS = 2, SCC_LEDS = 8, BUTTONS = 2 };
+enum { PORT_BUTTONS = 1, USER_LEDS = 2, SCC_LEDS = 8, BUTTONS = 2 };
 
 static uint32_t leds; // as last set: the board controller's register cannot be trusted to read back
 

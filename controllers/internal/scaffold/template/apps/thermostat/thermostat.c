@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A thermostat with hysteresis: LED 1 stands for the heater. It goes on when the temperature falls below
-// target - band / 2 and off above target + band / 2, so that it does not flutter around the target.
+// target - band / 2 and off above target + band / 2, so that it does not flutter around the target. Its log has the
+// temperature when the heater switches, and once a minute.
 //
 // Config: target and band in thousandths of a degree Celsius, period in milliseconds.
 #include "wasmbed.h"
@@ -9,7 +10,7 @@
 enum { TIMER = 1, SENSOR = 0, PORT = 0, HEATER = 1, OUTPUT = 1 };
 
 static int32_t target = 21000, band = 1000, period = 1000;
-static int32_t heating;
+static int32_t heating, unsaid; // unsaid: milliseconds since the log had the temperature
 
 #define KEY(text) (text), sizeof(text) - 1
 #define SAY(level, text) wasmbed_log((level), (text), sizeof(text) - 1)
@@ -33,18 +34,42 @@ static void configure(const char *key, int32_t key_length, int32_t *value)
 	*value = text[0] == '-' ? -number : number;
 }
 
+static int32_t put(char *line, int32_t at, const char *text)
+{
+	while (*text != 0) {
+		line[at++] = *text++;
+	}
+	return at;
+}
+
+static int32_t put_number(char *line, int32_t at, int32_t number)
+{
+	if (number >= 10) {
+		at = put_number(line, at, number / 10);
+	}
+	line[at++] = (char)('0' + number % 10);
+	return at;
+}
+
+// Logs "21.3 °C, " and what follows from it.
+static void say(int32_t milli, const char *consequence)
+{
+	char line[64];
+	int32_t at = 0, tenths = (milli < 0 ? -milli : milli) / 100;
+	at = put(line, at, milli < 0 ? "-" : "");
+	at = put_number(line, at, tenths / 10);
+	at = put(line, at, ".");
+	at = put_number(line, at, tenths % 10);
+	at = put(line, at, " °C, ");
+	at = put(line, at, consequence);
+	wasmbed_log(WASMBED_LOG_INFO, line, at);
+	unsaid = 0;
+}
+
 static void heat(int32_t on)
 {
-	if (on == heating) {
-		return;
-	}
 	heating = on;
 	ocre_gpio_pin_set(PORT, HEATER, on);
-	if (on) {
-		SAY(WASMBED_LOG_INFO, "too cold: heater on");
-	} else {
-		SAY(WASMBED_LOG_INFO, "warm enough: heater off");
-	}
 }
 
 WASMBED_EXPORT(timer_callback)
@@ -58,12 +83,17 @@ void timer_callback(int32_t id)
 		return;
 	}
 	int32_t milli = (int32_t)(celsius * 1000.0);
-	wasmbed_metric_set(KEY("temperature_milli"), milli);
-	if (milli < target - band / 2) {
+	unsaid += period;
+	if (!heating && milli < target - band / 2) {
 		heat(1);
-	} else if (milli > target + band / 2) {
+		say(milli, "too cold: heater on");
+	} else if (heating && milli > target + band / 2) {
 		heat(0);
+		say(milli, "warm enough: heater off");
+	} else if (unsaid >= 60000) {
+		say(milli, heating ? "heater on" : "heater off");
 	}
+	wasmbed_metric_set(KEY("temperature_milli"), milli);
 	wasmbed_metric_set(KEY("heating"), heating);
 }
 
