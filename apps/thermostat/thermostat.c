@@ -2,15 +2,15 @@
 //
 // A thermostat with hysteresis: LED 1 stands for the heater. It goes on when the temperature falls below
 // target - band / 2 and off above target + band / 2, so that it does not flutter around the target. Its log has the
-// temperature when the heater switches, and once a minute.
+// temperature at the start, when the heater switches and once a minute.
 //
 // Config: target and band in thousandths of a degree Celsius, period in milliseconds.
 #include "wasmbed.h"
 
-enum { TIMER = 1, SENSOR = 0, PORT = 0, HEATER = 1, OUTPUT = 1 };
+enum { TIMER = 1, SENSOR = 0, PORT = 0, HEATER = 1, OUTPUT = 1, SAY_EVERY = 60000 };
 
 static int32_t target = 21000, band = 1000, period = 1000;
-static int32_t heating, unsaid; // unsaid: milliseconds since the log had the temperature
+static int32_t heating, unsaid = SAY_EVERY; // unsaid: milliseconds since the log had the temperature
 
 #define KEY(text) (text), sizeof(text) - 1
 #define SAY(level, text) wasmbed_log((level), (text), sizeof(text) - 1)
@@ -90,7 +90,7 @@ void timer_callback(int32_t id)
 	} else if (heating && milli > target + band / 2) {
 		heat(0);
 		say(milli, "warm enough: heater off");
-	} else if (unsaid >= 60000) {
+	} else if (unsaid >= SAY_EVERY) {
 		say(milli, heating ? "heater on" : "heater off");
 	}
 	wasmbed_metric_set(KEY("temperature_milli"), milli);

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,6 +135,26 @@ func TestTheLine(t *testing.T) {
 			t.Error("the revert did not bring the second light back")
 		}
 		s.figuresAreTrue()
+	})
+
+	step("a device's light and temperature are to be seen", func(t *testing.T) {
+		for _, device := range []string{"plant/lab-m3", "plant/hall-a-01"} {
+			for about, want := range map[string]*regexp.Regexp{
+				"status": regexp.MustCompile(`(?s)^✓ Device ` + device + ` .*\n  LEDs on +(none|[0-9 ]+)\n.*\n  temperature +[12]\d\.\d °C\n.*app thermostat +Running.*temperature_milli [12]\d{4}\b`),
+				"logs":   regexp.MustCompile(`(?s)blink: LED 0 on\n.*thermostat: [12]\d\.\d °C, .*heater o(n|ff)\n|thermostat: [12]\d\.\d °C, .*heater o(n|ff)\n.*blink: LED 0 on\n`),
+			} {
+				eventually(t, device+" tells it in its "+about, func() error {
+					out, err := s.wasmbed(about, device)
+					if err == nil && !want.MatchString(out) {
+						err = fmt.Errorf("it says\n%s", out)
+					}
+					return err
+				})
+			}
+		}
+		if out, err := s.wasmbed("status", "plant/nobody"); err == nil || !strings.Contains(out, `"nobody" not found`) {
+			t.Errorf("status of a device that is not there: %v\n%s", err, out)
+		}
 	})
 
 	step("a hand that edits a managed object is told to use git", func(t *testing.T) {

@@ -24,15 +24,21 @@ import (
 func newStatusCommand() *cobra.Command {
 	var watch, asJSON bool
 	command := &cobra.Command{
-		Use:   "status",
-		Short: "Show the fleet as a tree, what is wrong first; exit status 0 only when all is Ready",
-		Args:  cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error {
+		Use:   "status [NAMESPACE/DEVICE]",
+		Short: "Show the fleet as a tree, what is wrong first, or one device; exit status 0 only when all is Ready",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
 			reader, err := readerOf(command)
 			if err != nil {
 				return err
 			}
-			ready, err := showStatus(command.Context(), reader, command.OutOrStdout(), watch, asJSON)
+			gather := fleetReports(command.Context(), reader)
+			if len(args) == 1 {
+				if gather, err = deviceReports(command.Context(), reader, args[0]); err != nil {
+					return err
+				}
+			}
+			ready, err := showReports(command.Context(), gather, command.OutOrStdout(), watch, asJSON)
 			if err == nil && !ready {
 				err = exitError{status: 1}
 			}
@@ -44,18 +50,35 @@ func newStatusCommand() *cobra.Command {
 	return command
 }
 
-func showStatus(ctx context.Context, reader client.Reader, out io.Writer, watch, asJSON bool) (ready bool, err error) {
+// statusReport is what status shows at one moment.
+type statusReport struct {
+	content any // as JSON; when it differs the report is shown again
+	ready   bool
+	write   func(io.Writer) error // for a person
+}
+
+func fleetReports(ctx context.Context, reader client.Reader) func() (statusReport, error) {
+	return func() (statusReport, error) {
+		r, err := status.Gather(ctx, reader)
+		if err != nil {
+			return statusReport{}, err
+		}
+		return statusReport{content: r, ready: r.Ready, write: func(w io.Writer) error { return status.Render(w, r, time.Now()) }}, nil
+	}
+}
+
+func showReports(ctx context.Context, gather func() (statusReport, error), out io.Writer, watch, asJSON bool) (ready bool, err error) {
 	shown := ""
 	for {
-		report, err := status.Gather(ctx, reader)
+		r, err := gather()
 		if err != nil {
 			if ctx.Err() != nil {
 				return ready, nil
 			}
 			return false, err
 		}
-		ready = report.Ready
-		content, text, err := statusText(report, watch, asJSON)
+		ready = r.ready
+		content, text, err := r.text(watch, asJSON)
 		if err != nil {
 			return ready, err
 		}
@@ -79,9 +102,9 @@ func showStatus(ctx context.Context, reader client.Reader, out io.Writer, watch,
 	}
 }
 
-// statusText renders a report; content is what must differ for it to be shown again.
-func statusText(report *status.Report, watch, asJSON bool) (content, text string, err error) {
-	compact, err := json.Marshal(report)
+// text renders a report; content is what must differ for it to be shown again.
+func (r statusReport) text(watch, asJSON bool) (content, text string, err error) {
+	compact, err := json.Marshal(r.content)
 	if err != nil {
 		return "", "", fmt.Errorf("encode status: %w", err)
 	}
@@ -93,7 +116,7 @@ func statusText(report *status.Report, watch, asJSON bool) (content, text string
 		err = json.Indent(&b, compact, "", "  ")
 		b.WriteByte('\n')
 	} else {
-		err = status.Render(&b, report, time.Now())
+		err = r.write(&b)
 	}
 	return string(compact), b.String(), err
 }
