@@ -240,7 +240,7 @@ func (p *plan) survey() {
 		}
 		instance := instances[device.Name]
 		delete(instances, device.Name)
-		if instance != nil && p.misplaced(instance, device) {
+		if instance != nil && instance.Labels[v1alpha1.LabelGateway] != device.Status.Gateway {
 			p.result.Move = append(p.result.Move, Move{instance, device.Status.Gateway})
 		}
 		if !fits.on(device) {
@@ -255,15 +255,6 @@ func (p *plan) survey() {
 	}
 	slices.SortFunc(p.result.Delete, func(a, b *v1alpha1.Instance) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.result.Move, func(a, b Move) int { return strings.Compare(a.Instance.Name, b.Instance.Name) })
-}
-
-// misplaced tells whether an Instance's labels or owner are not what they should be.
-func (p *plan) misplaced(instance *v1alpha1.Instance, device *v1alpha1.Device) bool {
-	if instance.Labels[v1alpha1.LabelGateway] != device.Status.Gateway {
-		return true
-	}
-	owner := metav1.GetControllerOfNoCopy(instance)
-	return owner == nil || owner.UID != p.app.UID
 }
 
 func (p *plan) place(device *v1alpha1.Device, instance *v1alpha1.Instance) {

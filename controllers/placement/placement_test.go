@@ -104,7 +104,6 @@ func (f *fleet) step() Result {
 	}
 	for _, move := range f.last.Move {
 		move.Instance.Labels[v1alpha1.LabelGateway] = move.Gateway
-		move.Instance.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(f.app, v1alpha1.GroupVersion.WithKind("Application"))}
 	}
 	f.app.Status = f.last.Status
 	f.now = f.now.Add(time.Second)
@@ -129,8 +128,7 @@ func (f *fleet) write(order Order) {
 		f.t.Fatalf("order for %s does not know what is there", name)
 	}
 	if instance == nil {
-		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelGateway: order.Device.Status.Gateway},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(f.app, v1alpha1.GroupVersion.WithKind("Application"))}}}
+		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelGateway: order.Device.Status.Gateway}}}
 		f.instances[name] = instance
 	}
 	instance.Spec = order.Spec
@@ -661,8 +659,8 @@ func TestPlacement(t *testing.T) {
 			f.settle()
 			f.app.UID = "another"
 			f.step()
-			if len(f.last.Move) != 1 {
-				t.Errorf("moves %+v", f.last.Move)
+			if len(f.last.Move)+len(f.last.Delete) != 0 {
+				t.Errorf("moves %+v, deletes %+v", f.last.Move, f.last.Delete)
 			}
 			f.wantIssued()
 		},

@@ -68,8 +68,7 @@ func TestAPlanAgainstWhatRuns(t *testing.T) {
 		app.Spec.Suspend = true
 		l.Devices["plant/"+second.Name].Status.Connection.Connected = false
 		l.Instances["plant/report"] = []*v1alpha1.Instance{{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: v1alpha1.InstanceName("report", first.Name), Generation: 1,
-				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(app, v1alpha1.GroupVersion.WithKind("Application"))}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: v1alpha1.InstanceName("report", first.Name), Generation: 1},
 			Spec: v1alpha1.InstanceSpec{Device: first.Name, Application: "report", Digest: app.Spec.Module.Digest, Size: app.Spec.Module.Size,
 				Permissions: app.Spec.Permissions, Limits: app.Spec.Limits, RestartPolicy: app.Spec.RestartPolicy},
 		}}

@@ -261,8 +261,7 @@ func (c *cluster) write(app *v1alpha1.Application, o placement.Order, wave int) 
 		c.waves[app.Name], c.updated[app.Name] = map[string]int{}, map[string]bool{}
 	}
 	if instance == nil {
-		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.InstanceName(app.Name, device),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(app, v1alpha1.GroupVersion.WithKind("Application"))}}}
+		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.InstanceName(app.Name, device)}}
 		c.instances[app.Name][device] = instance
 	} else {
 		c.updated[app.Name][device] = true

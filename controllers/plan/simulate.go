@@ -155,7 +155,6 @@ func (p *play) carryOut(c *course, issue []placement.Order) {
 
 func (p *play) write(c *course, issue []placement.Order, wave int) {
 	annotations := map[string]string{v1alpha1.AnnotationIssuedAt: p.now.Format(time.RFC3339Nano)}
-	owners := []metav1.OwnerReference{*metav1.NewControllerRef(p.app, v1alpha1.GroupVersion.WithKind("Application"))}
 	runs := metav1.NewMicroTime(p.now)
 	for _, o := range issue {
 		step := order{device: o.Device.Name, wave: wave, after: o.Spec}
@@ -163,7 +162,6 @@ func (p *play) write(c *course, issue []placement.Order, wave int) {
 		if instance == nil {
 			instance = &v1alpha1.Instance{}
 			instance.Name, instance.Namespace = v1alpha1.InstanceName(p.app.Name, o.Device.Name), p.app.Namespace
-			instance.OwnerReferences = owners
 			p.instances[o.Device.Name] = instance
 			p.stale = true
 		} else {

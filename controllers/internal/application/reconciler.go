@@ -242,8 +242,7 @@ func (r *reconciler) tell(app *v1alpha1.Application, plan *placement.Result) {
 	}
 }
 
-// cleanUp removes what an Application left behind: at once, where the garbage collector would take its time over
-// thousands of Instances. Each removal's event leads here again, while the cache still shows others that are gone already:
+// cleanUp removes what an Application left behind. Each removal's event leads here again, while the cache still shows others that are gone already:
 // those are not asked for twice.
 func (r *reconciler) cleanUp(ctx context.Context, key client.ObjectKey) error {
 	r.pace.Forget(key)

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
@@ -34,7 +33,7 @@ func (r *reconciler) carryOut(ctx context.Context, app *v1alpha1.Application, pl
 		group.Go(func() error { return r.issue(ctx, app, &plan.Issue[i], written) })
 	}
 	for _, move := range plan.Move {
-		if !issued[move.Instance.Spec.Device] { // issuing sets labels and owner too
+		if !issued[move.Instance.Spec.Device] { // issuing sets labels too
 			group.Go(func() error { return r.move(ctx, app, move, written) })
 		}
 	}
@@ -69,7 +68,7 @@ func (r *reconciler) issue(ctx context.Context, app *v1alpha1.Application, order
 	return noted(written, instance, now, err, "write")
 }
 
-// move makes an Instance's labels and owner what they should be; its spec stays.
+// move makes an Instance's labels what they should be; its spec stays.
 func (r *reconciler) move(ctx context.Context, app *v1alpha1.Application, move placement.Move, written *loop.Written) error {
 	instance := move.Instance.DeepCopy()
 	stamp(instance, app, move.Gateway)
@@ -87,7 +86,8 @@ func (r *reconciler) remove(ctx context.Context, instance *v1alpha1.Instance, wr
 	return nil
 }
 
-// stamp sets labels and owner.
+// stamp sets labels. An Instance has no owner reference: the cluster's garbage collector would look at each and remove it
+// beside this controller, which takes as much of the API server's time again. cleanUp removes what an Application leaves.
 func stamp(instance *v1alpha1.Instance, app *v1alpha1.Application, gateway string) {
 	if instance.Labels == nil {
 		instance.Labels = map[string]string{}
@@ -99,10 +99,6 @@ func stamp(instance *v1alpha1.Instance, app *v1alpha1.Application, gateway strin
 	} else {
 		instance.Labels[v1alpha1.LabelGateway] = gateway
 	}
-	controls := true
-	instance.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Application", Name: app.Name, UID: app.UID, Controller: &controls,
-	}}
 }
 
 // noted remembers a write that succeeded and forgives one that came too late.
