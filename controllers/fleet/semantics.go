@@ -171,7 +171,14 @@ func (j *objectJudge) onlyFields(fields ...string) bool {
 		if key == "status" || key == "spec" {
 			hint = "git may bring name, labels and annotations only"
 		}
-		j.reportField(v1alpha1.ReasonSchemaInvalid, key, "unknown field %s of a %s: %s", quote(key), j.id.Kind, hint)
+		shown := " " + quote(key)
+		if j.id.Kind == kindSecret {
+			shown = "" // a value that is indented wrong becomes a field
+			if hint == "remove it" {
+				hint = "values are in data and stringData; remove it"
+			}
+		}
+		j.reportField(v1alpha1.ReasonSchemaInvalid, key, "unknown field%s of a %s: %s", shown, j.id.Kind, hint)
 	}
 	return ok
 }
@@ -189,21 +196,21 @@ func (j *objectJudge) data(name string, binary bool) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		at := name + "[" + key + "]"
+		shown := quote(key)
+		if j.id.Kind == kindSecret {
+			shown = "of a Secret" // it may be a value in the wrong place
+		}
 		text, ok := m[key].(string)
 		if !ok {
-			j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: the value of %s must be a text: put it in quotes", name, quote(key))
+			j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: the value of key %s must be a text: put it in quotes", name, shown)
 			continue
 		}
 		if problems := validation.IsConfigMapKey(key); len(problems) > 0 {
-			shown := quote(key)
-			if j.id.Kind == kindSecret {
-				shown = "of a Secret" // it may be a value in the wrong place
-			}
 			j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: key %s: %s", name, shown, problems[0])
 		}
 		if binary {
 			if _, err := base64.StdEncoding.DecodeString(text); err != nil {
-				j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: the value of %s is not base64: encode it, or use %s", name, quote(key), map[string]string{kindSecret: "stringData", kindConfigMap: "data"}[j.id.Kind])
+				j.reportField(v1alpha1.ReasonSchemaInvalid, at, "%s: the value of key %s is not base64: encode it, or use %s", name, shown, map[string]string{kindSecret: "stringData", kindConfigMap: "data"}[j.id.Kind])
 			}
 		}
 	}

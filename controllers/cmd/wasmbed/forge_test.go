@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,11 +40,21 @@ type heard struct {
 	mu     sync.Mutex
 	last   map[string]map[string]string // by commit and context
 	refuse []string
+	hooks  []string // what a webhook out was sent
 }
 
 func (h *heard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if r.URL.Path == "/hook" {
+		body, _ := io.ReadAll(r.Body)
+		h.hooks = append(h.hooks, string(body))
+		return
+	}
+	if r.URL.Path == "/private.git/info/refs" { // a forge that tells all that it was sent
+		http.Error(w, hostileText+r.Header.Get("Authorization")+r.URL.String(), http.StatusInternalServerError)
+		return
+	}
 	commit, ok := strings.CutPrefix(r.URL.Path, "/repos/acme/fleet/statuses/")
 	var body map[string]string
 	err := json.NewDecoder(r.Body).Decode(&body)
@@ -102,7 +114,11 @@ func TestForge(t *testing.T) {
 	}
 	s.settled(silent)
 	eventually(t, "statuses of the fetch", func() error { return forge.is(silent, "success", silent[:7], " applications run") })
-	s.saysNoMarker()
+	hidden := s.hostilePush()
+	eventually(t, "statuses of the hostile push", func() error { return forge.is(hidden, "success", hidden[:7], " applications run") })
+	s.followPrivate(server.URL)
+	eventually(t, "webhooks out", forge.hooked)
+	s.saysNothingHarmful(forge)
 }
 
 // connectForge tells the Repository of a forge and its webhooks.
@@ -118,6 +134,7 @@ func (s *stack) connectForge(url string) {
 	before := repository.DeepCopy()
 	repository.Spec.Interval = metav1.Duration{Duration: 60 * 60e9}
 	repository.Spec.Forge = &v1alpha1.Forge{Provider: v1alpha1.ForgeGitHub, URL: url, Project: "acme/fleet", SecretRef: v1alpha1.LocalReference{Name: "forge"}}
+	repository.Spec.Webhooks = []v1alpha1.Webhook{{URL: url + "/hook", SecretRef: &v1alpha1.LocalReference{Name: "forge"}}}
 	repository.Spec.Receiver = &v1alpha1.Receiver{SecretRef: v1alpha1.LocalReference{Name: "forge"}}
 	if err := c.Patch(s.t.Context(), repository, client.MergeFrom(before)); err != nil {
 		s.t.Fatal(err)
@@ -145,31 +162,98 @@ func (s *stack) webhook(commit, secret string) int {
 	return response.StatusCode
 }
 
-// saysNoMarker searches all that commands print and processes log for the forge's token and secret.
-func (s *stack) saysNoMarker() {
+func (h *heard) hooked() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.hooks) == 0 {
+		return errors.New("none came")
+	}
+	return nil
+}
+
+// hostilePush pushes a Secret with markers, in a commit whose subject and author try to break out, and returns the commit.
+func (s *stack) hostilePush() string {
 	s.t.Helper()
-	for _, args := range [][]string{
-		{"status"}, {"status", "-o", "json"}, {"trace"}, {"logs", "-n", "100000"},
-		{"plan", "--path", s.clone, "--base", "HEAD~1"}, {"plan", "--path", s.clone, "--live", "-o", "json"},
+	s.write(map[string]string{"apps/hidden.yaml": markedSecret("")})
+	s.addResource("apps/kustomization.yaml", "hidden.yaml")
+	s.edit("apps/blink/application.yaml", func(text string) string { return bumpConfig(text, "13") })
+	s.must(s.clone, "git", "add", "-A")
+	s.must(s.clone, "git", "commit", "-q", "-m", hostileText, "--author", strings.NewReplacer("<", "", ">", "", "\r", "", "\n", "").Replace(hostileText)+" <a@example.org>")
+	s.must(s.clone, "git", "push", "-f", "origin", "HEAD:main")
+	commit := strings.TrimSpace(s.must(s.clone, "git", "rev-parse", "HEAD"))
+	s.kubectl("-n", v1alpha1.SystemNamespace, "annotate", "--overwrite", "repository", local.RepositoryName, v1alpha1.AnnotationReconcileAt+"=hostile")
+	s.settled(commit)
+	return commit
+}
+
+// followPrivate follows repositories with credentials that fail, at a server that repeats what it was sent.
+func (s *stack) followPrivate(url string) {
+	s.t.Helper()
+	for name, c := range map[string]struct {
+		url  string
+		data map[string]string
+	}{
+		"over-http": {url + "/private.git", map[string]string{"username": secretMarkers[5], "password": secretMarkers[6]}},
+		"over-ssh":  {"ssh://git@127.0.0.1:1/fleet.git", map[string]string{"identity": secretMarkers[7], "known_hosts": secretMarkers[7]}},
 	} {
-		if out, _ := s.wasmbed(args...); strings.Contains(out, "MARKER") || out == "" {
-			s.t.Errorf("wasmbed %v says %q", args, out)
+		meta := metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: name}
+		repository := &v1alpha1.Repository{ObjectMeta: meta, Spec: v1alpha1.RepositorySpec{URL: c.url, Branch: "main", SecretRef: &v1alpha1.LocalReference{Name: name}}}
+		for _, object := range []client.Object{&corev1.Secret{ObjectMeta: meta, StringData: c.data}, repository} {
+			if err := s.client().Create(s.t.Context(), object); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		eventually(s.t, name+" fails", func() error {
+			if err := s.client().Get(s.t.Context(), client.ObjectKeyFromObject(repository), repository); err != nil {
+				return err
+			}
+			if ready := apimeta.FindStatusCondition(repository.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionFalse {
+				return fmt.Errorf("Ready is %+v", ready)
+			}
+			return nil
+		})
+	}
+}
+
+// saysNothingHarmful looks at all that commands print, processes log and forges are told.
+func (s *stack) saysNothingHarmful(forge *heard) {
+	s.t.Helper()
+	for _, c := range []struct{ format, command string }{
+		{"text", "status"}, {"json", "status --json"}, {"text", "trace"}, {"json", "trace --json"}, {"logs", "logs -n 100000"},
+		{"logs", "logs plant/lab-m3"}, {"text", "plan --base HEAD~1"}, {"text", "plan --live"}, {"markdown", "plan --live -o markdown"}, {"json", "plan --live -o json"},
+	} {
+		out, _ := s.run(s.clone, program(s.t, "wasmbed"), strings.Fields(c.command)...)
+		harmless(s.t, c.command, c.format, out)
+		if len(out) < 20 || strings.Contains(out, "wasmbed: unknown") {
+			s.t.Errorf("wasmbed %s says %q", c.command, out)
+		}
+		if shows := strings.HasPrefix(c.command, "status") || strings.HasPrefix(c.command, "trace"); shows && !strings.Contains(out, "http:evil") {
+			s.t.Errorf("wasmbed %s does not show the commit's subject: the test looks at nothing: %s", c.command, out)
 		}
 	}
-	if out := s.kubectl("get", "events,repositories,applications,instances", "-A", "-o", "yaml"); strings.Contains(out, "MARKER") {
-		s.t.Error("a marker is in an object that is no Secret")
+	for _, what := range []string{"events", "repositories,gateways,devices,applications,instances"} {
+		showsNoMarker(s.t, what, s.kubectl("get", what, "-A", "-o", "yaml"))
 	}
-	err := filepath.WalkDir(string(s.home), func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".log" {
-			return err
+	forge.mu.Lock()
+	defer forge.mu.Unlock()
+	for what, body := range forge.last {
+		harmless(s.t, "status "+what, "text", body["description"]+body["context"]+body["state"])
+	}
+	for _, body := range forge.hooks {
+		showsNoMarker(s.t, "a webhook", body)
+		if !json.Valid([]byte(body)) {
+			s.t.Errorf("a webhook sends %q", body)
 		}
+	}
+	logs, err := filepath.Glob(filepath.Join(s.home.LogDir(), "*"))
+	if err != nil || len(logs) < 4 {
+		s.t.Errorf("logs %v: %v", logs, err)
+	}
+	for _, path := range logs {
 		text, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(text), "MARKER") {
-			s.t.Errorf("%s holds a marker", path)
+		if err != nil {
+			s.t.Error(err)
 		}
-		return err
-	})
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.t.Error(err)
+		showsNoMarker(s.t, path, string(text))
 	}
 }

@@ -8,13 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"wasmbed.dev/controllers/internal/home"
+	"wasmbed.dev/controllers/internal/status"
 )
 
 // version is set by the build.
@@ -39,15 +42,26 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	status := 1
+	code := 1
 	var exit exitError
 	if errors.As(err, &exit) {
-		status = exit.status
+		code = exit.status
 	}
-	if err.Error() != "" {
-		fmt.Fprintln(os.Stderr, "wasmbed:", err)
+	sayError(os.Stderr, err)
+	return code
+}
+
+// sayError tells a person why a command ended. The lines of a message stay lines; whatever else could steer a terminal, and
+// came from a commit or a device, does not reach it.
+func sayError(w io.Writer, err error) {
+	if err.Error() == "" {
+		return
 	}
-	return status
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = status.Printable(line)
+	}
+	_, _ = fmt.Fprintln(w, "wasmbed:", strings.Join(lines, "\n"))
 }
 
 func newRootCommand() *cobra.Command {

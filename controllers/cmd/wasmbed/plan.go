@@ -55,7 +55,11 @@ refused by the controllers, and 1 when the plan could not be made.`,
 					return err
 				}
 			}
-			outcome, err := review.Run(cmd.Context(), cmd.OutOrStdout(), o)
+			out := cmd.OutOrStdout()
+			if o.Format == review.FormatJSON {
+				out = escapedJSON{out}
+			}
+			outcome, err := review.Run(cmd.Context(), out, o)
 			switch {
 			case err != nil:
 				return err

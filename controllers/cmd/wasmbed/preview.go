@@ -41,7 +41,7 @@ in time, 3 when the controllers would refuse the change, and 1 when the preview 
 			write, ok := map[string]func(*preview.Report) error{
 				"text":     func(r *preview.Report) error { return preview.Text(cmd.OutOrStdout(), r) },
 				"markdown": func(r *preview.Report) error { return preview.Markdown(cmd.OutOrStdout(), r) },
-				"json":     func(r *preview.Report) error { return preview.JSON(cmd.OutOrStdout(), r) },
+				"json":     func(r *preview.Report) error { return preview.JSON(escapedJSON{cmd.OutOrStdout()}, r) },
 			}[output]
 			if !ok {
 				return fmt.Errorf("there is no output format %q: use text, markdown or json", output)

@@ -38,7 +38,11 @@ func newStatusCommand() *cobra.Command {
 					return err
 				}
 			}
-			ready, err := showReports(command.Context(), gather, command.OutOrStdout(), watch, asJSON)
+			out := command.OutOrStdout()
+			if asJSON {
+				out = escapedJSON{out}
+			}
+			ready, err := showReports(command.Context(), gather, out, watch, asJSON)
 			if err == nil && !ready {
 				err = exitError{status: 1}
 			}

@@ -40,7 +40,7 @@ failed. Exit status 0 only when all that it caused runs.`,
 				return err
 			}
 			if asJSON {
-				encoder := json.NewEncoder(command.OutOrStdout())
+				encoder := json.NewEncoder(escapedJSON{command.OutOrStdout()})
 				encoder.SetIndent("", "  ")
 				err = encoder.Encode(t)
 			} else {

@@ -70,8 +70,8 @@ func couldNotRun(err error) error {
 func validate(ctx context.Context, out io.Writer, path, revision, output string) (refused bool, err error) {
 	write, ok := map[string]func(report.Result) error{
 		"text":  func(r report.Result) error { return r.Text(out) },
-		"json":  func(r report.Result) error { return r.JSON(out) },
-		"sarif": func(r report.Result) error { return r.SARIF(out, version) },
+		"json":  func(r report.Result) error { return r.JSON(escapedJSON{out}) },
+		"sarif": func(r report.Result) error { return r.SARIF(escapedJSON{out}, version) },
 	}[output]
 	if !ok {
 		return false, fmt.Errorf("there is no output format %q: use text, json or sarif", output)
