@@ -105,6 +105,7 @@ bench: build ## print the product's figures: push to running, commit to applied
 	$(GO) run ./controllers/bench/push
 	$(GO) run ./controllers/bench/push -boards -pushes 20
 	$(GO) run ./controllers/bench/sync
+	$(GO) run ./controllers/bench/plan
 	$(GO) run ./controllers/bench/dashboard
 
 .PHONY: bench-scale

@@ -4,15 +4,11 @@ package review_test
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"wasmbed.dev/controllers/fleet/fleettest"
 	"wasmbed.dev/controllers/plan"
@@ -280,49 +276,4 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%s: %s %v\n%s", format, outcome, err, out.String())
 		}
 	}
-}
-
-// BenchmarkPlan changes one application's permissions and selector in a fleet of 10,000 devices: a whole run, from
-// opening the repository to the written comment.
-func BenchmarkPlan(b *testing.B) {
-	for _, head := range []string{"", "HEAD"} {
-		name := "commit"
-		if head == "" {
-			name = "workingTree"
-		}
-		b.Run(name, func(b *testing.B) {
-			r := newRepository(b)
-			tree := fleettest.Large(10_000, 100)
-			r.write(tree)
-			r.commit("Start")
-			r.git("gc", "-q")
-			r.git("checkout", "-q", "-b", "feature")
-			tree.Replace("apps/app-0.yaml", "[gpio, timer]", "[gpio, timer, log]")
-			tree.Replace("apps/app-0.yaml", "tier: t0", "tier: t1")
-			r.write(tree)
-			if head != "" {
-				r.commit("Change")
-			}
-			b.ReportAllocs()
-			start := processorTime(b)
-			for b.Loop() {
-				var out bytes.Buffer
-				outcome, err := review.Run(b.Context(), &out, review.Options{Dir: r.dir, Head: head, Format: "markdown"})
-				if err != nil || outcome != plan.OutcomeChanges || !strings.Contains(out.String(), "3,267 restart") && !strings.Contains(out.String(), "get it") {
-					b.Fatal(outcome, err, fmt.Sprintf("%.300s", out.String()))
-				}
-			}
-			b.ReportMetric((processorTime(b)-start).Seconds()/float64(b.N), "cpu-s/op")
-		})
-	}
-}
-
-// processorTime is what this process has used of processors so far: on a busy machine it says more than the clock.
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
