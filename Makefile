@@ -101,12 +101,16 @@ fuzz-go: ## fuzz every parser of the Go side, FUZZTIME=1m each
 	echo "$$(dirname $$file) $$target"; $(GO) test "./$$(dirname $$file)" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2; done; done
 
 .PHONY: bench
-bench: build ## print the product's figures: push to running, commit to applied
+bench: build tools ## print the product's figures: push to running, commit to applied, the page at 10,000 devices
 	$(GO) run ./controllers/bench/push
 	$(GO) run ./controllers/bench/push -boards -pushes 20
 	$(GO) run ./controllers/bench/sync
 	$(GO) run ./controllers/bench/plan
 	$(GO) run ./controllers/bench/dashboard
+
+.PHONY: bench-page
+bench-page: build tools ## print what the dashboard and its page cost at 10,000 devices, with ten minutes of the browser's memory
+	$(GO) run ./controllers/bench/dashboard -memory 10m
 
 .PHONY: bench-scale
 bench-scale: build ## print what 10,000 devices cost, beside what bare requests and handshakes do (DEVICES=)

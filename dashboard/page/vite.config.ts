@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 
 import react from "@vitejs/plugin-react";
@@ -40,9 +42,25 @@ function firstView(): Plugin {
   };
 }
 
+// Fails the build when a component of the library is in it without its styles: src/app/mantine.ts has their list.
+function styles(): Plugin {
+  const classesOf = (text: string) => new Set(text.match(/\bm_[0-9a-f]{6,8}\b/g));
+  return {
+    name: "styles",
+    generateBundle(_, bundle) {
+      const files = Object.values(bundle);
+      const styled = classesOf(files.map((f) => (f.type === "asset" && f.fileName.endsWith(".css") ? String(f.source) : "")).join("\n"));
+      const known = classesOf(readFileSync(createRequire(import.meta.url).resolve("@mantine/core/styles.css"), "utf8"));
+      const used = classesOf(files.map((f) => (f.type === "chunk" ? f.code : "")).join("\n"));
+      const missing = [...used].filter((c) => known.has(c) && !styled.has(c));
+      if (missing.length > 0) this.error(`src/app/mantine.ts misses the styles of ${missing.join(", ")}: grep them in node_modules/@mantine/core/styles`);
+    },
+  };
+}
+
 // The server embeds what is built: files with a hash in their names, nothing inline, nothing from elsewhere.
 export default defineConfig({
-  plugins: [react(), firstView()],
+  plugins: [react(), firstView(), styles()],
   build: {
     outDir: "../dist",
     emptyOutDir: true, // public/.keep comes back with every build

@@ -3,9 +3,10 @@
 // Command dashboard measures the dashboard's server: its own process (bin/wasmbed dashboard) beside the embedded
 // cluster, with a large fleet and many viewers. The objects are real; only no device stands behind them. It prints
 // when the server is complete after its start, the first view, the way of a change from the write to the viewer, bytes
-// a change on the wire, and processor time and memory of the server.
+// a change on the wire, and processor time and memory of the server. Then the same fleet in chromium: the first useful
+// picture of the views, the way of a change from the write to the pixel, and what the browser keeps in memory.
 //
-//	go run ./controllers/bench/dashboard -devices 10000 -viewers 50
+//	go run ./controllers/bench/dashboard -devices 10000 -viewers 50 -memory 10m
 package main
 
 import (
@@ -51,15 +52,16 @@ func main() {
 	viewers := flag.Int("viewers", 50, "viewers at once")
 	rate := flag.Int("rate", 10, "changes a second")
 	seconds := flag.Int("seconds", 20, "how long the changes go on")
+	memory := flag.Duration("memory", time.Minute, "how long the browser's memory is watched")
 	program := flag.String("program", "bin/wasmbed", "the program to measure")
 	flag.Parse()
-	if err := run(*devices, *viewers, *rate, *seconds, *program); err != nil {
+	if err := run(*devices, *viewers, *rate, *seconds, *memory, *program); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/dashboard:", err)
 		os.Exit(1)
 	}
 }
 
-func run(devices, viewers, rate, seconds int, program string) error {
+func run(devices, viewers, rate, seconds int, memory time.Duration, program string) error {
 	dir, err := os.MkdirTemp("", "bench-dashboard")
 	if err != nil {
 		return err
@@ -87,7 +89,10 @@ func run(devices, viewers, rate, seconds int, program string) error {
 		return err
 	}
 	defer func() { _ = b.server.Process.Kill(); _ = b.server.Wait() }()
-	return b.measure(viewers, rate, seconds)
+	if err := b.measure(viewers, rate, seconds); err != nil {
+		return err
+	}
+	return b.browse(rate, seconds, memory)
 }
 
 type bench struct {

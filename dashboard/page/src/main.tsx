@@ -2,7 +2,7 @@
 
 import "@fontsource-variable/inter/wght.css";
 import "@fontsource-variable/jetbrains-mono/wght.css";
-import "@mantine/core/styles.css";
+import "./app/mantine";
 import "./app/app.css";
 
 import { StrictMode } from "react";
