@@ -210,6 +210,34 @@ func TestDashboardHasNoVerbThatWrites(t *testing.T) {
 	}
 }
 
+// What the API server itself says the dashboard may do, whichever roles give it.
+func TestDashboardMayOnlyReadAndAsk(t *testing.T) {
+	install(t)
+	var rules []authorizationv1.ResourceRule
+	eventually(t, "rules of the dashboard", func() error {
+		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "fleet"}}
+		if err := userClient(t, v1alpha1.UserDashboard).Create(t.Context(), review); err != nil {
+			return err
+		}
+		rules = review.Status.ResourceRules
+		if review.Status.Incomplete || !slices.ContainsFunc(rules, func(r authorizationv1.ResourceRule) bool { return slices.Contains(r.Resources, "devices") }) {
+			return fmt.Errorf("not all rules are there yet: %v", rules)
+		}
+		return nil
+	})
+	for _, rule := range rules {
+		asks := !slices.ContainsFunc(rule.APIGroups, func(g string) bool { return g != "authentication.k8s.io" && g != "authorization.k8s.io" })
+		for _, verb := range rule.Verbs {
+			if !slices.Contains([]string{"get", "list", "watch"}, verb) && (verb != "create" || !asks) {
+				t.Errorf("verb %s of %v in %v", verb, rule.Resources, rule.APIGroups)
+			}
+		}
+		if slices.ContainsFunc(rule.Resources, func(r string) bool { return r == "*" || strings.HasPrefix(r, "secrets") }) || slices.Contains(rule.APIGroups, "*") {
+			t.Errorf("resources %v in %v", rule.Resources, rule.APIGroups)
+		}
+	}
+}
+
 // managedDevice makes a Device as the sync controller does.
 func managedDevice(t *testing.T, namespace, name string) *v1alpha1.Device {
 	t.Helper()
