@@ -48,7 +48,8 @@ type GatewayLimits struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	AcceptRate int32 `json:"acceptRate,omitempty"`
-	// HeartbeatSeconds is the interval that devices are told.
+	// HeartbeatSeconds is the interval that devices are told. A gateway with more than 5,000 devices tells them up to a minute,
+	// so that all together send no more than 167 heartbeats a second.
 	// +optional
 	// +kubebuilder:default=30
 	// +kubebuilder:validation:Minimum=1

@@ -37,6 +37,8 @@ const (
 	helloTimeout     = 10 * time.Second
 	// reportInterval is the least time between two reports that devices are told.
 	reportInterval = 200 * time.Millisecond
+	// mostHeartbeatsPerSecond of all devices together, as long as each sends one a minute.
+	mostHeartbeatsPerSecond = 167
 	// logLinesPerMinute of one device are kept.
 	logLinesPerMinute = 120
 	// writeTimeout is how long one frame may take to be written.

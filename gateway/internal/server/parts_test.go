@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/store"
 	"wasmbed.dev/devices/boards"
 	"wasmbed.dev/gateway/protocol"
@@ -305,6 +306,22 @@ func TestTheAppsOfABoardFitAList(t *testing.T) {
 	for _, board := range boards.All() {
 		if 2*board.MaxApps > protocol.MaxApps {
 			t.Errorf("%s runs %d apps, and a device can be told %d: two sets of them do not fit", board.Name, board.MaxApps, protocol.MaxApps)
+		}
+	}
+}
+
+func TestManyDevicesSendHeartbeatsLessOften(t *testing.T) {
+	for _, c := range []struct {
+		devices, seconds int32
+		want             time.Duration
+	}{
+		{0, 0, time.Second}, {10, 30, 30 * time.Second}, {5000, 30, 30 * time.Second}, {8350, 30, 50 * time.Second},
+		{10000, 30, 59 * time.Second}, {100000, 30, time.Minute}, {100000, 90, 90 * time.Second},
+	} {
+		g := &v1alpha1.Gateway{}
+		g.Spec.Limits.HeartbeatSeconds, g.Status.AssignedDevices = c.seconds, c.devices
+		if got := heartbeatInterval(g).Truncate(time.Second); got != c.want {
+			t.Errorf("%d devices at %d s: every %s, want %s", c.devices, c.seconds, got, c.want)
 		}
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/pki"
 	"wasmbed.dev/controllers/store"
 	"wasmbed.dev/gateway/internal/session"
@@ -222,10 +223,18 @@ func (s *Server) applySettings() {
 		endpoints: endpoints,
 		session: session.Config{
 			MaxFrame: maxFrame, HandshakeTimeout: helloTimeout, ReportInterval: reportInterval, LogLinesPerMinute: logLinesPerMinute,
-			HeartbeatInterval: time.Duration(max(1, g.Spec.Limits.HeartbeatSeconds)) * time.Second,
+			HeartbeatInterval: heartbeatInterval(g),
 			Endpoints:         endpoints,
 		},
 	})
+}
+
+// heartbeatInterval is what the Gateway says, and up to a minute for a gateway with very many devices: each heartbeat costs
+// it an eighth of a millisecond, and histories hold a point a minute.
+func heartbeatInterval(g *v1alpha1.Gateway) time.Duration {
+	told := time.Duration(max(1, g.Spec.Limits.HeartbeatSeconds)) * time.Second
+	spread := time.Duration(g.Status.AssignedDevices) * time.Second / mostHeartbeatsPerSecond
+	return max(told, min(spread, time.Minute))
 }
 
 // serve runs until ctx ends, and then says goodbye: release, flush, stop.
