@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // chaos breaks an installation, and watches.
@@ -48,6 +50,8 @@ var faults = []fault{
 	{"the repository hangs", (*chaos).repositoryHangs},
 	{"the API server comes back from an older snapshot", (*chaos).oldSnapshot},
 	{"a process cannot open files", (*chaos).noMoreFiles},
+	{"the API server is slow", (*chaos).slowServer},
+	{"the API server refuses", (*chaos).refusingServer},
 }
 
 // draw is the next fault: each comes once, in an order that the seed decides, before one comes again.
@@ -208,6 +212,15 @@ func (c *chaos) forcePush(ctx context.Context) error {
 		if err := c.git(ctx, "reset", "-q", "--hard", "HEAD~2"); err != nil {
 			return err
 		}
+		subject, err := c.run(ctx, c.clone, "git", "log", "-1", "--format=%s")
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(subject, "bad ") { // and not what took it back
+			if err := c.git(ctx, "reset", "-q", "--hard", "HEAD~1"); err != nil {
+				return err
+			}
+		}
 	}
 	if err := c.ask(ctx); err != nil {
 		return err
@@ -215,14 +228,22 @@ func (c *chaos) forcePush(ctx context.Context) error {
 	return c.push(ctx, "--force")
 }
 
-// repositoryAway moves the repository out of the way for a while.
-func (c *chaos) repositoryAway(ctx context.Context) error {
-	path := c.home.FleetRepository()
-	if err := os.Rename(path, path+".away"); err != nil {
-		return err
+// noMoreFiles keeps a process from opening files and connections for a while.
+func (c *chaos) noMoreFiles(ctx context.Context) error {
+	part := parts[c.rand.IntN(3)] // the database's own reaction to it is to end, which is another fault
+	pid, err := c.pid(part)
+	if err != nil {
+		return nil
 	}
-	_ = pause(ctx, c.between(time.Second, 5*time.Second))
-	return os.Rename(path+".away", path)
+	span := c.between(time.Second, 6*time.Second)
+	c.log("  %s for %s", part, span.Round(100*time.Millisecond))
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		return nil //nolint:nilerr // it has ended meanwhile
+	}
+	_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: before.Max}, nil)
+	defer func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil) }()
+	return pause(ctx, span)
 }
 
 func (c *chaos) between(least, most time.Duration) time.Duration {

@@ -4,14 +4,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // oldSnapshot takes a copy of the API server's data as a power cut would leave it, lets commits be delivered, and brings
@@ -77,59 +80,55 @@ func ended(pid int) bool {
 	return strings.HasPrefix(tail, "Z")
 }
 
-// repositoryHangs lets everybody who reads the repository wait: its HEAD is a pipe that nobody writes to.
-func (c *chaos) repositoryHangs(ctx context.Context) error {
-	head := filepath.Join(c.home.FleetRepository(), "HEAD")
-	if err := os.Rename(head, head+".away"); err != nil {
-		return err
-	}
-	if err := syscall.Mkfifo(head, 0o600); err != nil {
-		return err
-	}
-	_ = pause(ctx, c.between(2*time.Second, 10*time.Second))
-	// Whoever waits goes on, with nothing read.
-	if writer, err := os.OpenFile(head, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
-		_ = writer.Close()
-	}
-	return os.Rename(head+".away", head)
-}
-
-// rewriteAgainAndAgain forces one history after the other, so that some come in the middle of a fetch.
-func (c *chaos) rewriteAgainAndAgain(ctx context.Context) error {
+// slowServer lets the API server and its database run for a tenth of the time only, while a commit is delivered.
+func (c *chaos) slowServer(ctx context.Context) error {
 	if err := c.goodCommit(ctx); err != nil {
 		return err
 	}
-	for range 12 {
-		if err := c.git(ctx, "reset", "-q", "--hard", "HEAD~1"); err != nil {
+	pid, err := c.pid("cluster")
+	if err != nil {
+		return nil //nolint:nilerr // between two lives
+	}
+	span := c.between(2*time.Second, 10*time.Second)
+	c.log("  for %s", span.Round(100*time.Millisecond))
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	for end := time.Now().Add(span); time.Now().Before(end); {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+		if err := pause(ctx, 90*time.Millisecond); err != nil {
 			return err
 		}
-		if err := c.ask(ctx); err != nil {
-			return err
-		}
-		if err := c.push(ctx, "--force"); err != nil {
-			return err
-		}
-		if err := pause(ctx, c.between(0, 150*time.Millisecond)); err != nil {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// noMoreFiles keeps a process from opening files and connections for a while.
-func (c *chaos) noMoreFiles(ctx context.Context) error {
-	part := parts[c.rand.IntN(3)] // the database's own reaction to it is to end, which is another fault
-	pid, err := c.pid(part)
-	if err != nil {
-		return nil
+// refusingServer takes what it may do from one of the installation's processes, while a commit is delivered.
+func (c *chaos) refusingServer(ctx context.Context) error {
+	if err := c.goodCommit(ctx); err != nil {
+		return err
 	}
+	var all rbacv1.ClusterRoleBindingList
+	if err := c.objects.List(ctx, &all); err != nil {
+		return nil //nolint:nilerr // the API server is still on its way back
+	}
+	ours := slices.DeleteFunc(all.Items, func(b rbacv1.ClusterRoleBinding) bool { return !strings.HasPrefix(b.Name, "wasmbed") })
+	if len(ours) == 0 {
+		return errors.New("the installation has no bindings of roles")
+	}
+	binding := &ours[c.rand.IntN(len(ours))]
 	span := c.between(time.Second, 6*time.Second)
-	c.log("  %s for %s", part, span.Round(100*time.Millisecond))
-	var before unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
-		return nil //nolint:nilerr // it has ended meanwhile
+	c.log("  %s for %s", binding.Name, span.Round(100*time.Millisecond))
+	if err := c.objects.Delete(ctx, binding); err != nil {
+		return nil //nolint:nilerr // as above
 	}
-	_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: before.Max}, nil)
-	defer func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil) }()
-	return pause(ctx, span)
+	paused := pause(ctx, span)
+	again := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: binding.Name, Labels: binding.Labels, Annotations: binding.Annotations},
+		Subjects: binding.Subjects, RoleRef: binding.RoleRef}
+	if err := c.objects.Create(context.WithoutCancel(ctx), again); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("give back what was taken: %w", err)
+	}
+	return paused
 }
