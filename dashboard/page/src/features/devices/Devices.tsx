@@ -22,7 +22,7 @@ import { useList, useValue } from "../../lib/use";
 import classes from "./Devices.module.css";
 
 const columns: Column<DeviceRow>[] = [
-  { id: "name", title: "Device", min: 150, grow: 1.3, sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
+  { id: "name", title: "Device", min: 190, grow: 1.3, sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
   { id: "phase", title: "Phase", min: 112, sortable: true, cell: (d) => <State word={d.phase} tone={rowTone(d.state)} /> },
   { id: "running", title: "Apps", min: 66, sortable: true, number: true, cell: (d) => `${count(d.running)}/${count(d.wanted)}` },
   { id: "reason", title: "Why", min: 90, grow: 1, cell: (d) => <Why row={d} /> },
@@ -122,7 +122,7 @@ function Facets({ get, set }: { get: (name: string) => string; set: (changes: Re
           <MultiSelect
             key={f}
             size="xs"
-            w={chosen.length > 1 ? 230 : 150}
+            w={[150, 190][chosen.length] ?? 250}
             aria-label={`Filter by ${f}`}
             placeholder={chosen.length > 0 ? "" : f.charAt(0).toUpperCase() + f.slice(1)}
             data={options.map((o) => ({ value: o, label: `${o}  ${known[f]?.[o] === undefined ? "" : count(known[f][o])}` }))}
@@ -159,7 +159,7 @@ function LabelFilter({ value, onChange, facets }: { value: string; onChange: (la
         size="xs"
         w={210}
         aria-label="Filter by labels, as kubectl does"
-        placeholder="Labels: site=hall-a, tier!=canary"
+        placeholder="Labels: site=hall-a"
         value={text}
         maxLength={500}
         list="labels"
