@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,6 +28,19 @@ func TestAFleetThatWasInitialisedRuns(t *testing.T) {
 	out, err := s.wasmbed("--home", string(s.home), "status")
 	if err != nil || !strings.Contains(out, "meadow/thermostat") {
 		t.Errorf("status: %v\n%s", err, out)
+	}
+}
+
+// TestUpWantsAFleetWhereOneIsNamed: nothing is started for a directory that holds none.
+func TestUpWantsAFleetWhereOneIsNamed(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "home")
+	s := &stack{t: t, home: home.Dir(at)}
+	out, err := s.wasmbed("--home", at, "up", "--detach", "--fleet", t.TempDir())
+	if err == nil || !strings.Contains(out, "is no fleet") || !strings.Contains(out, "wasmbed init") {
+		t.Errorf("up: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(at); err == nil {
+		t.Error("it made a home")
 	}
 }
 

@@ -47,6 +47,9 @@ func newUpCommand() *cobra.Command {
 			if o.Fleet, err = filepath.Abs(o.Fleet); err != nil {
 				return fmt.Errorf("resolve --fleet: %w", err)
 			}
+			if _, err := os.Stat(filepath.Join(o.Fleet, "kustomization.yaml")); err != nil && command.Flags().Changed("fleet") {
+				return fmt.Errorf("--fleet %s is no fleet: %w; wasmbed init makes one", o.Fleet, err)
+			}
 			if detach {
 				return upDetached(command.Context(), o)
 			}
