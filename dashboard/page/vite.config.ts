@@ -9,8 +9,8 @@ import { defineConfig, type Plugin, type Rollup } from "vite";
 
 const firstViewLimit = 350 * 1024;
 
-// Fails the build when what a browser needs for the first view, compressed, is larger than the limit: the entry, what
-// it imports at once, their styles, and the fonts of Latin text.
+// Fails the build when what a browser needs for the first view, compressed, is larger than the limit: the entry, the page
+// that it loads at once, what both import, their styles, and the fonts of Latin text.
 function firstView(): Plugin {
   return {
     name: "first-view",
@@ -26,7 +26,7 @@ function firstView(): Plugin {
         for (const css of chunk.viteMetadata?.importedCss ?? []) styles.add(css);
         chunk.imports.forEach(visit);
       };
-      visit(entry.fileName);
+      [entry.fileName, ...entry.dynamicImports].forEach(visit);
       const fonts = Object.keys(bundle).filter((n) => /-latin-wght-normal-.*\.woff2$/.test(n));
       let total = 0;
       for (const name of [...chunks, ...styles, ...fonts]) {
