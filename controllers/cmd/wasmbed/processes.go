@@ -38,6 +38,9 @@ func newProcess(name, short string, run func(ctx context.Context, config *rest.C
 			log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, nil))
 			ctrllog.SetLogger(log)
 			klog.SetLogger(log)
+			if err := exitWhenRewound(command.Context(), config, log); err != nil {
+				return err
+			}
 			return run(command.Context(), config, log)
 		},
 	}
