@@ -37,9 +37,9 @@ const views = {
 
 /** @type {[string, "light" | "dark"][]} */
 const ofTheReadme = [
-  ["overview", "light"],
+  ["overview", "dark"],
   ["application", "light"],
-  ["devices", "dark"],
+  ["devices", "light"],
   ["topology", "dark"],
 ];
 
