@@ -19,6 +19,8 @@ type input struct {
 	instances []*v1alpha1.Instance
 	// lost is true when the gateway of the last session is gone.
 	lost bool
+	// moving is true while a device that lost its gateway is expected at another one.
+	moving bool
 	// sameKey names another device with one of this one's keys.
 	sameKey string
 	// identityProblem says why the device has no key and certificate yet.
@@ -59,10 +61,10 @@ func connected(in *input) finding {
 		return finding{metav1.ConditionFalse, v1alpha1.ReasonNeverSeen, "the device has not connected yet"}
 	case !c.Connected:
 		return finding{metav1.ConditionFalse, v1alpha1.ReasonDisconnected, "the device disconnected from gateway " + c.Gateway}
-	case in.lost:
+	case in.lost && !in.moving:
 		return finding{metav1.ConditionUnknown, v1alpha1.ReasonGatewayLost, "gateway " + c.Gateway + ", which held its session, is away"}
 	}
-	return finding{metav1.ConditionTrue, v1alpha1.ReasonConnected, "connected to gateway " + c.Gateway}
+	return finding{metav1.ConditionTrue, v1alpha1.ReasonConnected, "connected"}
 }
 
 func phase(in *input, connected finding) v1alpha1.DevicePhase {

@@ -43,6 +43,7 @@ type world struct {
 	t         *testing.T
 	namespace string
 	process   *looptest.Process
+	move      time.Duration
 }
 
 func newWorld(t *testing.T) *world {
@@ -66,7 +67,7 @@ func (w *world) start() {
 		if err := gateway.Setup(mgr, gateway.Options{Identities: keeper}); err != nil {
 			return err
 		}
-		return Setup(mgr, Options{Identities: keeper})
+		return Setup(mgr, Options{Identities: keeper, Move: w.move})
 	})
 }
 
@@ -310,13 +311,42 @@ func TestDevicesMoveWhenTheirGatewayIsGone(t *testing.T) {
 	if gateway := w.get(devices[0]).Status.Gateway; gateway != first {
 		t.Errorf("a device moved to %s though its gateway lives", gateway)
 	}
+	before := w.process.Writes.Count("PATCH devices/status")
 	stopFirst()
 	for _, device := range devices {
-		w.want(device, "Unknown second ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
-		w.must(looptest.Connect(t.Context(), w, device, second, true))
 		w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 	}
 	w.want(pinned, "Unknown first ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
+	w.process.Writes.Quiet(t, 2*time.Second)
+	if count := w.process.Writes.Count("PATCH devices/status"); count != before+len(devices)+1 {
+		t.Errorf("%d writes of status for %d devices that moved and one that could not: %s", count-before, len(devices), w.process.Writes)
+	}
+	for _, device := range devices {
+		w.must(looptest.Connect(t.Context(), w, device, second, true))
+	}
+	w.process.Writes.Quiet(t, 2*time.Second)
+	if count := w.process.Writes.Count("PATCH devices/status"); count != before+len(devices)+1 {
+		t.Errorf("%d more writes when they came: %s", count-before-len(devices)-1, w.process.Writes)
+	}
+}
+
+// TestADeviceThatDoesNotMoveIsAway has a device that is expected at another gateway and never comes.
+func TestADeviceThatDoesNotMoveIsAway(t *testing.T) {
+	w := &world{t: t, namespace: cluster.Namespace(t), move: 3 * time.Second}
+	var err error
+	w.Client, err = cluster.Client()
+	w.must(err)
+	w.start()
+	first, stopFirst := w.gateway("first", v1alpha1.GatewaySpec{})
+	device := w.device("slow", v1alpha1.DeviceSpec{})
+	w.must(looptest.Connect(t.Context(), w, device, first, true))
+	w.want(device, "Online first 0/0 True/Online True/Connected True/InSync")
+	second, _ := w.gateway("second", v1alpha1.GatewaySpec{})
+	stopFirst()
+	w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
+	w.want(device, "Unknown second ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
+	w.must(looptest.Connect(t.Context(), w, device, second, true))
+	w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 }
 
 func TestManyDevicesArriveAtOnce(t *testing.T) {

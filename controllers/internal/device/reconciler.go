@@ -39,6 +39,9 @@ type Options struct {
 	Now func() time.Time
 	// Workers is how many devices are looked at at once; 8 when zero.
 	Workers int
+	// Move is how long a device may take from a gateway that is gone to another one before its status says that it is
+	// away; 30 s when zero.
+	Move time.Duration
 }
 
 // Indexes of the manager's cache.
@@ -69,6 +72,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 	if opts.Workers == 0 {
 		opts.Workers = 8
+	}
+	if opts.Move == 0 {
+		opts.Move = 30 * time.Second
 	}
 	if err := index(mgr); err != nil {
 		return err
@@ -113,8 +119,8 @@ type reconciler struct {
 	events  recorder.EventRecorder
 	ledger  ledger
 	written loop.Written
-	// underWay has since when apps of a device are under way, by its key.
-	underWay sync.Map
+	// underWay has since when apps of a device are under way, by its key; moving since when the device itself is.
+	underWay, moving sync.Map
 }
 
 // Reconcile brings one device's identity and status up to date.
@@ -126,6 +132,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Get(ctx, request.NamespacedName, device); apierrors.IsNotFound(err) {
 		r.ledger.drop(request.NamespacedName)
 		r.underWay.Delete(request.NamespacedName)
+		r.moving.Delete(request.NamespacedName)
 		return ctrl.Result{}, r.opts.Identities.Remove(ctx, pki.DeviceIdentity(request.Namespace, request.Name))
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read device: %w", err)
@@ -202,8 +209,33 @@ func (r *reconciler) gather(ctx context.Context, device *v1alpha1.Device) (*inpu
 		}
 	}
 	in.assigned = r.ledger.choose(device, all)
+	if left := r.moves(in); left > 0 {
+		in.moving, after = true, sooner(after, left)
+	}
 	in.sameKey, err = r.sameKey(ctx, device)
 	return in, after, err
+}
+
+// moves tells how long a device that lost its gateway still has to come to the one that it is assigned to now. Meanwhile
+// its conditions stay: most come within seconds, and two writes for each of ten thousand would hold up those who wait.
+func (r *reconciler) moves(in *input) time.Duration {
+	key, now := client.ObjectKeyFromObject(in.device), r.opts.Now()
+	c := in.device.Status.Connection
+	if !in.lost || c == nil || !c.Connected || in.assigned.gateway == "" || in.assigned.gateway == c.Gateway ||
+		!meta.IsStatusConditionTrue(in.device.Status.Conditions, v1alpha1.ConditionConnected) {
+		r.moving.Delete(key)
+		return 0
+	}
+	since, _ := r.moving.LoadOrStore(key, now)
+	return since.(time.Time).Add(r.opts.Move).Sub(now)
+}
+
+// sooner is the earlier of two times to look again; zero is never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
 }
 
 // ensureIdentity makes or renews the identity of a device that the installation runs.
