@@ -142,18 +142,27 @@ export function applicationManifest(form: ApplicationForm): string {
   });
 }
 
+/** Where the manifest belongs in the fleet's repository, laid out as the example fleet is, and the folder that lists it. */
+function placeOf(kind: "device" | "application", name: string): { folder: string; file: string } {
+  return kind === "device" ? { folder: "devices", file: `${name}.yaml` } : { folder: "apps", file: `${name}/application.yaml` };
+}
+
+export function manifestPath(kind: "device" | "application", name: string): string {
+  const { folder, file } = placeOf(kind, name);
+  return `${folder}/${file}`;
+}
+
 /**
- * The commands that put the manifest into a clone of the fleet's repository, laid out as the example fleet is. The name
- * was checked: it needs no quotes.
+ * The commands that commit the manifest, once it is saved. They can be pasted at once: nothing reads what comes after
+ * it, and what is wrong is not committed. The name was checked: it needs no quotes.
  */
 export function gitCommands(kind: "device" | "application", name: string): string {
-  const folder = kind === "device" ? "devices" : "apps";
-  const file = kind === "device" ? `${name}.yaml` : `${name}/application.yaml`;
+  const { folder, file } = placeOf(kind, name);
   return [
-    ...(kind === "application" ? [`mkdir -p apps/${name}`] : []),
-    `cat > ${folder}/${file}    # paste the manifest, then Ctrl-D`,
-    `echo "  - ${file}" >> ${folder}/kustomization.yaml    # its list of resources`,
-    "wasmbed validate",
-    `git add -A && git commit -m "Add ${kind} ${name}" && git push`,
+    `echo "  - ${file}" >> ${folder}/kustomization.yaml`,
+    "wasmbed validate &&",
+    "  git add -A &&",
+    `  git commit -m "Add ${kind} ${name}" &&`,
+    "  git push",
   ].join("\n");
 }

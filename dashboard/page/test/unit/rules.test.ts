@@ -8,7 +8,7 @@ import { parse } from "yaml";
 
 import { boards, permissions } from "../../src/lib/catalogue";
 import { pairMilliseconds, pressed, shortcuts, type KeyState } from "../../src/lib/keys";
-import { applicationManifest, checkApplication, checkDevice, deviceManifest, gitCommands, type ApplicationForm, type DeviceForm } from "../../src/lib/manifest";
+import { applicationManifest, checkApplication, checkDevice, deviceManifest, gitCommands, manifestPath, type ApplicationForm, type DeviceForm } from "../../src/lib/manifest";
 import { byPhase, byState, progress } from "../../src/lib/progress";
 import { compareTones, conditionTone, rowTone, shapeOf, toneOf, worst, type Tone } from "../../src/lib/states";
 import { windowFor } from "../../src/lib/use";
@@ -119,8 +119,15 @@ describe("manifests", () => {
     expect(checkApplication({ ...application, config: [{ key: "k", value: "é".repeat(600) }] }).config).toContain("1201 bytes");
   });
   test("come with the commands that commit them", () => {
-    expect(gitCommands("device", "pump-7")).toContain("devices/pump-7.yaml");
-    expect(gitCommands("application", "blink")).toContain("mkdir -p apps/blink");
+    expect(manifestPath("device", "pump-7")).toBe("devices/pump-7.yaml");
+    expect(manifestPath("application", "blink")).toBe("apps/blink/application.yaml");
+    expect(gitCommands("device", "pump-7")).toContain('echo "  - pump-7.yaml" >> devices/kustomization.yaml\n');
+    expect(gitCommands("application", "blink")).toContain('echo "  - blink/application.yaml" >> apps/kustomization.yaml\n');
+  });
+  test("nothing is committed that does not pass, and nothing reads the lines that are pasted after it", () => {
+    const commands = gitCommands("device", "pump-7");
+    expect(commands).toContain("wasmbed validate &&\n");
+    expect(commands).not.toContain("cat ");
   });
   test("the form offers the boards and permissions that there are", () => {
     const source = repository("devices/boards/boards.go");

@@ -7,7 +7,7 @@ import { Head } from "../../components/Head";
 import { Panel } from "../../components/Panel";
 import { boards, permissions } from "../../lib/catalogue";
 import type { FacetsValue } from "../../lib/contract";
-import { applicationManifest, checkApplication, checkDevice, deviceManifest, gitCommands, type ApplicationForm, type DeviceForm, type KeyValue } from "../../lib/manifest";
+import { applicationManifest, checkApplication, checkDevice, deviceManifest, gitCommands, manifestPath, type ApplicationForm, type DeviceForm, type KeyValue } from "../../lib/manifest";
 import { useValue } from "../../lib/use";
 import classes from "./Start.module.css";
 
@@ -28,7 +28,7 @@ export function Start() {
         <span className="muted">The fleet is a git repository. Write a manifest here, commit it there.</span>
       </Head>
       <div className="columns">
-        <Panel title="1  Say what you want">
+        <Panel title="1. Say what you want">
           <div className={classes.form}>
             <SegmentedControl
               aria-label="Kind of manifest"
@@ -43,10 +43,19 @@ export function Start() {
           </div>
         </Panel>
         <div className={classes.out}>
-          <Panel title="2  Copy the manifest">
-            {complaints.length > 0 ? <p className="muted">It is written when the form is complete.</p> : <Copyable text={manifest} what="manifest" />}
+          <Panel title="2. Copy the manifest">
+            {complaints.length > 0 ? (
+              <p className="muted">It is written when the form is complete.</p>
+            ) : (
+              <>
+                <p className={classes.before}>
+                  Save it in your clone of the fleet as <code>{manifestPath(kind, name)}</code>.
+                </p>
+                <Copyable text={manifest} what="manifest" />
+              </>
+            )}
           </Panel>
-          <Panel title="3  Commit it">
+          <Panel title="3. Commit it">
             {complaints.length > 0 ? <p className="muted">Then come the commands.</p> : <Copyable text={gitCommands(kind, name)} what="commands" />}
             <p className={classes.after}>The push says how to follow it, and it appears under Commits at once. A commit with a mistake changes nothing.</p>
           </Panel>
