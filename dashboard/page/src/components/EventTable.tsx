@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import type { EventRow } from "../lib/contract";
+import type { Window } from "../lib/first";
 import { visible } from "../lib/links";
 import { count } from "../lib/numbers";
 import type { List } from "../lib/use";
 import { State } from "./Mark";
 import { Ref } from "./Ref";
-import { RowTable, type Window } from "./RowTable";
+import { RowTable } from "./RowTable";
 import { Ago } from "./Time";
 import type { Column } from "./VirtualTable";
 

@@ -2,16 +2,10 @@
 
 import { useCallback } from "react";
 
+import type { Window } from "../lib/first";
 import { formatSort, parseSort } from "../lib/paths";
 import { windowFor, type List } from "../lib/use";
 import { VirtualTable, type Column } from "./VirtualTable";
-
-export interface Window {
-  offset: number;
-  limit: number;
-}
-
-export const firstWindow: Window = { offset: 0, limit: 200 };
 
 /** A list of the server as a table: it asks for the window that is on the screen. */
 export function RowTable<Row extends { id: string }>({

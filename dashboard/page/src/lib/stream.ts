@@ -28,6 +28,8 @@ export interface Source {
   connection: () => Connection;
   watch: (listener: () => void) => () => void;
   subscribe: (view: string, query: Query, tell: (told: Told) => void) => Subscription;
+  /** What is known already of what was prepared and nobody has subscribed to yet. */
+  prepared: (view: string, query: Query) => Told | undefined;
   /** Sends a command or asks for completions; the returned function ends it. */
   ask: (what: { type: "run" | "complete"; line: string }, tell: (answer: Answer) => void) => () => void;
   /** The server's version and user, from its greeting. */
@@ -42,8 +44,11 @@ interface Entry {
   /** True from a new query until its snapshot: what arrives in between answers the old one. */
   awaiting: boolean;
   tell: (told: Told) => void;
+  told: Told | undefined;
 }
 
+/** How long what was prepared waits for its subscriber. */
+const preparedLife = 15_000;
 const silence = 12_000;
 const streams = new Set(["logs", "console"]);
 
@@ -59,6 +64,7 @@ export class Stream implements Source {
   #session = "";
   #hello: { version?: string; user?: string; synced: boolean } = { synced: true };
   #nextID = 1;
+  #prepared: { view: string; key: string; id: number } | undefined;
   #entries = new Map<number, Entry>();
   #asked = new Map<number, (answer: Answer) => void>();
   #listeners = new Set<() => void>();
@@ -94,11 +100,22 @@ export class Stream implements Source {
     this.#connect();
   };
 
+  /** Asks for what a view will subscribe to as soon as it is there. */
+  prepare(view: string, query: Query): void {
+    const [id] = this.#enter(view, query, () => undefined);
+    this.#prepared = { view, key: JSON.stringify(query), id };
+    setTimeout(() => {
+      if (this.#prepared?.id === id) this.#leave(id);
+    }, preparedLife);
+  }
+
+  prepared = (view: string, query: Query): Told | undefined => {
+    const p = this.#prepared;
+    return p?.view === view && p.key === JSON.stringify(query) ? this.#entries.get(p.id)?.told : undefined;
+  };
+
   subscribe = (view: string, query: Query, tell: (told: Told) => void): Subscription => {
-    const id = this.#nextID++;
-    const entry: Entry = { view, query, held: undefined, awaiting: true, tell };
-    this.#entries.set(id, entry);
-    this.#sendSubscribe(id, entry);
+    const [id, entry] = this.#adopt(view, query, tell) ?? this.#enter(view, query, tell);
     const again = () => {
       entry.awaiting = true;
       this.#sendSubscribe(id, entry);
@@ -109,12 +126,40 @@ export class Stream implements Source {
         again();
       },
       retry: again,
-      close: () => {
-        this.#entries.delete(id);
-        this.#send({ type: "unsubscribe", id });
-      },
+      close: () => this.#leave(id),
     };
   };
+
+  #enter(view: string, query: Query, tell: (told: Told) => void): [id: number, entry: Entry] {
+    const id = this.#nextID++;
+    const entry: Entry = { view, query, held: undefined, awaiting: true, tell, told: undefined };
+    this.#entries.set(id, entry);
+    this.#sendSubscribe(id, entry);
+    return [id, entry];
+  }
+
+  /** Gives what was prepared to its subscriber. */
+  #adopt(view: string, query: Query, tell: (told: Told) => void): [id: number, entry: Entry] | undefined {
+    const p = this.#prepared;
+    if (p?.view !== view || p.key !== JSON.stringify(query)) return undefined;
+    this.#prepared = undefined;
+    const entry = this.#entries.get(p.id);
+    if (!entry) return undefined;
+    entry.tell = tell;
+    if (entry.told) tell(entry.told);
+    return [p.id, entry];
+  }
+
+  #leave(id: number): void {
+    if (this.#prepared?.id === id) this.#prepared = undefined;
+    this.#entries.delete(id);
+    this.#send({ type: "unsubscribe", id });
+  }
+
+  #tell(entry: Entry, told: Told): void {
+    entry.told = told;
+    entry.tell(told);
+  }
 
   ask = (what: { type: "run" | "complete"; line: string }, tell: (answer: Answer) => void): (() => void) => {
     const id = this.#nextID++;
@@ -253,7 +298,7 @@ export class Stream implements Source {
   #failed(frame: Extract<Frame, { type: "error" }>): void {
     const entry = frame.id === undefined ? undefined : this.#entries.get(frame.id);
     if (!entry) return;
-    entry.tell({ held: entry.held, error: { code: frame.code ?? "", message: frame.message, retrying: frame.retrying ?? false } });
+    this.#tell(entry, { held: entry.held, error: { code: frame.code ?? "", message: frame.message, retrying: frame.retrying ?? false } });
   }
 
   #data(frame: Extract<Frame, { type: "snapshot" | "delta" | "resumed" | "lines" | "text" }>): void {
@@ -270,6 +315,6 @@ export class Stream implements Source {
     }
     if (after === entry.held && frame.type === "resumed") return;
     entry.held = after;
-    entry.tell({ held: after, error: undefined });
+    this.#tell(entry, { held: after, error: undefined });
   }
 }

@@ -41,14 +41,17 @@ const lookAgain = 2_000;
 /** Subscribes for as long as the component is there. A new query replaces the old one; `view` "" asks for nothing. */
 function useTold(view: string, query: Query): Answer {
   const source = useSource();
-  const [told, setTold] = useState<{ view: string; told: Told }>();
+  const [told, setTold] = useState<{ view: string; told: Told } | undefined>(() => {
+    const early = view ? source.prepared(view, query) : undefined;
+    return early && { view, told: early };
+  });
   const subscription = useRef<Subscription>(undefined);
   const key = JSON.stringify(query);
   const first = useRef(key);
   useEffect(() => {
     if (!view) return;
     first.current = key;
-    const s = source.subscribe(view, JSON.parse(key) as Query, (t) => setTold({ view, told: t }));
+    const s = source.subscribe(view, JSON.parse(key) as Query, (t) => setTold((before) => (before?.view === view && before.told === t ? before : { view, told: t })));
     subscription.current = s;
     return () => {
       subscription.current = undefined;

@@ -23,6 +23,7 @@ export class FakeSource implements Source {
   connection = () => this.state;
   greeting = () => ({ version: "test", synced: this.synced });
   reconnect = () => undefined;
+  prepared = () => undefined;
   watch = (listener: () => void) => {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -9,6 +9,7 @@ import { memoryLocation } from "wouter/memory-location";
 
 import { App, Routes } from "../../src/app/App";
 import { Guard } from "../../src/components/Guard";
+import { firstQuestion } from "../../src/lib/first";
 import type { Told } from "../../src/lib/stream";
 import { SourceContext, useValue } from "../../src/lib/use";
 import { failed, FakeSource, held, list, value } from "./source";
@@ -67,6 +68,16 @@ function show(path: string, source: FakeSource) {
     </SourceContext>,
   );
 }
+
+describe("what is asked for before the page is there", () => {
+  test.each(["/", "/devices", "/devices?phase=Offline&sort=-since&label=site%3Dhall-a", "/topology", "/topology?group=board"])("is what the view at %s asks for", (path) => {
+    const s = new FakeSource(() => undefined);
+    show(path, s);
+    const question = firstQuestion(new URL(path, "http://localhost"));
+    expect(s.asked.map((a) => JSON.stringify(a))).toContain(JSON.stringify(question));
+  });
+  test("is nothing where it is not known", () => expect(firstQuestion({ pathname: "/events", search: "" })).toBeUndefined());
+});
 
 const only = (view: string, told: Told | undefined) => new FakeSource((v) => (v === view ? told : undefined));
 

@@ -3,9 +3,9 @@
 import { useState } from "react";
 
 import { EventTable } from "../../components/EventTable";
-import { firstWindow } from "../../components/RowTable";
 import { Empty, View } from "../../components/ViewStates";
 import type { EventRow } from "../../lib/contract";
+import { firstWindow } from "../../lib/first";
 import { useList } from "../../lib/use";
 
 /** What happened to a device. */

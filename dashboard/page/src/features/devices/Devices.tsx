@@ -7,16 +7,16 @@ import { Link } from "wouter";
 import { Head } from "../../components/Head";
 import { State } from "../../components/Mark";
 import { Commit, Ref } from "../../components/Ref";
-import { RowTable, firstWindow } from "../../components/RowTable";
+import { RowTable } from "../../components/RowTable";
 import { Search } from "../../components/Search";
 import { Ago } from "../../components/Time";
 import { Empty, View } from "../../components/ViewStates";
 import type { Column } from "../../components/VirtualTable";
 import type { DeviceRow, FacetsValue } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
+import { deviceFilters, devicesQuery, firstWindow } from "../../lib/first";
 import { visible } from "../../lib/links";
 import { count } from "../../lib/numbers";
-import { query } from "../../lib/paths";
 import { rowTone } from "../../lib/states";
 import { useList, useValue } from "../../lib/use";
 import classes from "./Devices.module.css";
@@ -65,10 +65,9 @@ export function Devices() {
   const [get, set] = useFilters();
   const [window, setWindow] = useState(firstWindow);
   const sort = get("sort") || "name";
-  const filter = { search: get("search"), label: get("label"), phase: get("phase"), board: get("board"), gateway: get("gateway"), application: get("application"), state: get("state") };
-  const loaded = useList<DeviceRow>("devices", query({ ...filter, sort, ...window }));
-  const filtered = Object.values(filter).some(Boolean);
-  const clear = () => set(Object.fromEntries(Object.keys(filter).map((k) => [k, ""])));
+  const loaded = useList<DeviceRow>("devices", devicesQuery(get, window));
+  const filtered = deviceFilters.some((f) => get(f));
+  const clear = () => set(Object.fromEntries(deviceFilters.map((f) => [f, ""])));
   return (
     <>
       <Head title="Devices">

@@ -5,11 +5,11 @@ import { useState } from "react";
 
 import { EventTable } from "../../components/EventTable";
 import { Head } from "../../components/Head";
-import { firstWindow } from "../../components/RowTable";
 import { Search } from "../../components/Search";
 import { Empty, View } from "../../components/ViewStates";
 import type { EventRow } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
+import { firstWindow } from "../../lib/first";
 import { count } from "../../lib/numbers";
 import { query } from "../../lib/paths";
 import { useList } from "../../lib/use";

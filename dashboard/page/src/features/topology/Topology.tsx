@@ -10,8 +10,8 @@ import { Search } from "../../components/Search";
 import { Empty, View } from "../../components/ViewStates";
 import type { FacetsValue, TopologyValue } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
+import { topologyQuery } from "../../lib/first";
 import { count, plural } from "../../lib/numbers";
-import { query } from "../../lib/paths";
 import { rowTone } from "../../lib/states";
 import { useValue } from "../../lib/use";
 import classes from "./Topology.module.css";
@@ -20,7 +20,7 @@ import classes from "./Topology.module.css";
 export function Topology() {
   const [get, set] = useFilters();
   const group = get("group") || "label:site";
-  const loaded = useValue<TopologyValue>("topology", query({ group, search: get("search"), phase: get("phase") }));
+  const loaded = useValue<TopologyValue>("topology", topologyQuery(get));
   return (
     <>
       <Head title="Topology">
