@@ -76,6 +76,7 @@ type timing struct {
 	startupWindow time.Duration // an app that lives longer is confirmed
 	restartBase   time.Duration // pause before an app's first restart; doubles
 	restartMax    time.Duration
+	resave        time.Duration // before a state that could not be saved is saved again
 	settle        time.Duration // changes within it travel in one report
 }
 
@@ -84,7 +85,7 @@ var defaultTiming = timing{
 	backoffBase: time.Second, backoffMax: time.Minute, steady: 10 * time.Second,
 	fetch: 15 * time.Second, refetch: 10 * time.Second,
 	startupWindow: 10 * time.Second, restartBase: 500 * time.Millisecond, restartMax: 5 * time.Minute,
-	settle: 5 * time.Millisecond,
+	resave: time.Second, settle: 5 * time.Millisecond,
 }
 
 // maxFirmware is how long the protocol lets a firmware's name be.
@@ -120,7 +121,8 @@ type Device struct {
 	fetch      *fetch          // under way; survives a connection
 	session    *session        // nil while there is none
 	report     reporting
-	dropped    uint32 // log lines
+	dropped    uint32      // log lines
+	unsaved    *time.Timer // the state waits for room in the flash
 }
 
 // New makes a device from what its state directory holds. Run starts it.
@@ -208,6 +210,7 @@ func (d *Device) halt() {
 		}
 	}
 	d.ctx = nil
+	stopTimers(&d.unsaved)
 	d.report.stop()
 	d.mu.Unlock()
 	d.launches.Wait()
@@ -246,14 +249,17 @@ func (d *Device) States() []protocol.State {
 	return d.states()
 }
 
-// save writes the device's state. The caller holds mu.
+// save writes the device's state, and again until that succeeds: a flash that was full must not hold an older state for
+// good. The caller holds mu.
 func (d *Device) save() {
 	state := savedState{Boots: d.boots, Generation: d.generation, Digest: d.digest, Endpoints: d.links.told()}
 	for _, a := range d.sorted() {
 		state.Apps = append(state.Apps, a.saved())
 	}
+	stopTimers(&d.unsaved)
 	if err := d.store.saveState(state); err != nil {
-		d.cfg.Log.Error(err, "state not saved")
+		d.cfg.Log.Error(err, "state not saved; tried again until it is")
+		d.later(&d.unsaved, d.timing.resave, d.save)
 	}
 }
 

@@ -799,6 +799,26 @@ func TestWithoutModulesNothingRunsButAllIsReported(t *testing.T) {
 	}
 }
 
+// What a full flash does to a device's state.
+func TestAStateThatCannotBeSavedIsSavedLater(t *testing.T) {
+	b, g := start(t)
+	b.device.mu.Lock()
+	b.device.timing.resave = 10 * time.Millisecond
+	b.device.mu.Unlock()
+	inTheWay := filepath.Join(b.config.StateDir, stateFile+".new")
+	check(t, os.Mkdir(inTheWay, 0o700))
+	g.desire(g.example("blink"))
+	g.phase("blink", protocol.PhaseRunning)
+	if held, err := b.device.store.loadState(); err != nil || len(held.Apps) != 0 {
+		t.Fatalf("the state was saved: %+v, %v", held, err)
+	}
+	check(t, os.Remove(inTheWay))
+	until(t, "the state is saved, with nothing new asked for", func() bool {
+		held, err := b.device.store.loadState()
+		return err == nil && len(held.Apps) == 1 && held.Generation == g.generation
+	})
+}
+
 func TestADamagedFlashMakesADeviceAsNew(t *testing.T) {
 	b, g := start(t)
 	g.desire(g.example("blink"))

@@ -28,6 +28,8 @@ const (
 	backoffMost  = 10 * time.Second
 	// A process that ran this long is not in a crash loop.
 	steadyAfter = 30 * time.Second
+	// How soon a pid file that could not be written is tried again.
+	retryPID = 500 * time.Millisecond
 	// How long a process may take to end after SIGTERM.
 	stopGrace = 15 * time.Second
 )
@@ -199,10 +201,7 @@ func (s *Supervisor) once(ctx context.Context, r *running) (how string, status i
 	r.status.PID = cmd.Process.Pid
 	r.mu.Unlock()
 	if r.part.PIDFile != "" {
-		if err := os.WriteFile(r.part.PIDFile, []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o600); err != nil {
-			s.log.Error(err, "cannot write pid file", "part", r.part.Name)
-		}
-		defer func() { _ = os.Remove(r.part.PIDFile) }()
+		defer s.notePID(r.part, cmd.Process.Pid)()
 	}
 	err = cmd.Wait()
 	var exit *exec.ExitError
@@ -213,6 +212,34 @@ func (s *Supervisor) once(ctx context.Context, r *running) (how string, status i
 		return exit.ProcessState.String(), exit.ExitCode()
 	default:
 		return err.Error(), -1
+	}
+}
+
+// notePID writes the pid file, and again until that succeeds: on a full disk it would be there and empty. The returned
+// function removes it.
+func (s *Supervisor) notePID(part Part, pid int) (remove func()) {
+	write := func() error { return os.WriteFile(part.PIDFile, []byte(strconv.Itoa(pid)+"\n"), 0o600) }
+	err := write()
+	if err == nil {
+		return func() { _ = os.Remove(part.PIDFile) }
+	}
+	s.log.Error(err, "cannot write pid file; trying again until it is written", "part", part.Name)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for err != nil {
+			select {
+			case <-stop:
+				return
+			case <-time.After(retryPID):
+				err = write()
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-done
+		_ = os.Remove(part.PIDFile)
 	}
 }
 

@@ -60,6 +60,27 @@ func TestAKilledProcessIsStartedAgain(t *testing.T) {
 	})
 }
 
+// What a full disk does to the pid file of a process that starts on it.
+func TestAPIDFileThatCannotBeWrittenIsWrittenLater(t *testing.T) {
+	s := New(testr.New(t))
+	defer s.Close()
+	part := shell(t, "a", "exec sleep 600")
+	part.PIDFile = filepath.Join(filepath.Dir(part.PIDFile), "later", "a.pid")
+	s.Start(part)
+	eventually(t, "start", func() bool { return s.Status()[0].PID != 0 })
+	if err := os.Mkdir(filepath.Dir(part.PIDFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "pid file", func() bool {
+		text, _ := os.ReadFile(part.PIDFile)
+		return strings.TrimSpace(string(text)) == strconv.Itoa(s.Status()[0].PID)
+	})
+	s.Stop(part.Name)
+	if _, err := os.Stat(part.PIDFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the pid file is left: %v", err)
+	}
+}
+
 func TestStopAllEndsEveryProcessLastStartedFirst(t *testing.T) {
 	s := New(testr.New(t))
 	defer s.Close()

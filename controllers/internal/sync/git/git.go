@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -162,16 +163,27 @@ func (c *Clone) Resolve(ctx context.Context, source Source) (string, error) {
 }
 
 // Fetch brings the source's revision into the clone and returns its commit. When the clone has it already, only the
-// remote's references are read. A clone that proves unusable is thrown away and made anew, once.
+// remote's references are read. A clone that proves unusable is thrown away and made anew, once; one that only lacks
+// room or open files is kept, since it holds the commit that is applied.
 func (c *Clone) Fetch(ctx context.Context, source Source) (*object.Commit, error) {
 	commit, err := c.fetch(ctx, source)
-	if err == nil || Reason(err) != api.ReasonStorageFailed || ctx.Err() != nil {
+	if err == nil || Reason(err) != api.ReasonStorageFailed || ctx.Err() != nil || scarce(err) {
 		return commit, err
 	}
 	if err := c.Remove(); err != nil {
 		return nil, err
 	}
 	return c.fetch(ctx, source)
+}
+
+// scarce says whether the machine lacks something that it may have again later: the clone itself is sound.
+func scarce(err error) bool {
+	for _, lacking := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, lacking) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Clone) fetch(ctx context.Context, source Source) (*object.Commit, error) {
