@@ -95,18 +95,27 @@ func etcdConfig(dir *dataDir, logger *zap.Logger) *embed.Config {
 func openEtcd(config *embed.Config) (server *embed.Etcd, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			server, err = nil, fmt.Errorf("%w: etcd cannot read %s: %v", ErrDataDir, config.Dir, r)
+			server, err = nil, unreadable(config.Dir, r)
 		}
 	}()
-	server, err = embed.StartEtcd(config)
-	var system syscall.Errno
-	if errors.As(err, &system) { // disk full, no permission: not the files' fault
-		return nil, fmt.Errorf("start etcd: %w", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: etcd cannot read %s: %w", ErrDataDir, config.Dir, err)
+	if server, err = embed.StartEtcd(config); err != nil {
+		return nil, unreadable(config.Dir, err)
 	}
 	return server, nil
+}
+
+// unreadable is why etcd did not start on its files: an error, or what it panicked with. What the system refused, as on
+// a full disk, is not the files' fault: the same files may do at the next start.
+func unreadable(dir string, cause any) error {
+	err, ok := cause.(error)
+	if !ok {
+		err = fmt.Errorf("%v", cause)
+	}
+	var system syscall.Errno
+	if errors.As(err, &system) {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	return fmt.Errorf("%w: etcd cannot read %s: %w", ErrDataDir, dir, err)
 }
 
 // etcdLogger passes errors on. etcd logs what it cannot survive and expects the
@@ -124,16 +133,16 @@ func etcdLogger(logs *partLogs, opened *atomic.Bool) *zap.Logger {
 type lastWords struct{ opened *atomic.Bool }
 
 func (w lastWords) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
-	message := entry.Message
+	last := errors.New(entry.Message)
 	for _, field := range fields {
 		if err, ok := field.Interface.(error); ok {
-			message += ": " + err.Error()
+			last = fmt.Errorf("%w: %w", last, err)
 		}
 	}
 	if !w.opened.Load() {
-		panic(message)
+		panic(last)
 	}
-	fmt.Fprintln(os.Stderr, "wasmbed-cluster: etcd cannot go on:", message)
+	fmt.Fprintln(os.Stderr, "wasmbed-cluster: etcd cannot go on:", last)
 	os.Exit(1)
 }
 
@@ -156,6 +165,10 @@ func checkDatabase(path string) (err error) {
 		}
 	}()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	var system syscall.Errno
+	if errors.As(err, &system) {
+		return fmt.Errorf("check etcd's database: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: etcd's database %s is damaged: %w", ErrDataDir, path, err)
 	}

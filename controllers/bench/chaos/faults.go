@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"wasmbed.dev/gateway/protocol"
 )
 
 // chaos breaks an installation, and watches.
@@ -52,6 +54,7 @@ var faults = []fault{
 	{"a process cannot open files", (*chaos).noMoreFiles},
 	{"the API server is slow", (*chaos).slowServer},
 	{"the API server refuses", (*chaos).refusingServer},
+	{"a disk is full", (*chaos).fullDisk},
 }
 
 // draw is the next fault: each comes once, in an order that the seed decides, before one comes again.
@@ -129,11 +132,21 @@ func (c *chaos) hostile(context.Context) error {
 	return nil
 }
 
-// change writes the next value of one application into the clone.
-func (c *chaos) change() (application, value string, err error) {
+// change writes the next value of one application into the clone, and a module that nobody has yet.
+func (c *chaos) change(module bool) (application, value string, err error) {
 	c.commits++
 	application, value = applications[c.rand.IntN(len(applications))], fmt.Sprint(c.commits)
-	return application, value, writeFiles(c.clone, map[string]string{"apps/" + application + ".yaml": applicationYAML(application, value)})
+	files := map[string]string{"apps/" + application + ".yaml": applicationYAML(application, value)}
+	if module {
+		files["apps/"+application+".wasm"] = string(namedModule(c.module, value))
+	}
+	return application, value, writeFiles(c.clone, files)
+}
+
+// namedModule is a module with a custom section that changes nothing but its digest.
+func namedModule(module []byte, name string) []byte {
+	content := append([]byte{byte(len("chaos"))}, "chaos"+name...)
+	return append(append(slices.Clone(module), 0, byte(len(content))), content...)
 }
 
 func (c *chaos) git(ctx context.Context, args ...string) error {
@@ -142,12 +155,16 @@ func (c *chaos) git(ctx context.Context, args ...string) error {
 }
 
 // ask commits a change. What it asks for counts as asked before anybody can have seen it.
-func (c *chaos) ask(ctx context.Context) error {
-	application, value, err := c.change()
+func (c *chaos) ask(ctx context.Context, module bool) error {
+	application, value, err := c.change(module)
 	if err != nil {
 		return err
 	}
-	c.watcher.asked(application, value)
+	text, err := os.ReadFile(filepath.Join(c.clone, "apps", application+".wasm"))
+	if err != nil {
+		return err
+	}
+	c.watcher.asked(application, value, protocol.DigestOf(text))
 	return c.git(ctx, "commit", "-qam", application+" "+value)
 }
 
@@ -156,7 +173,7 @@ func (c *chaos) push(ctx context.Context, args ...string) error {
 }
 
 func (c *chaos) goodCommit(ctx context.Context) error {
-	if err := c.ask(ctx); err != nil {
+	if err := c.ask(ctx, c.rand.IntN(4) == 0); err != nil {
 		return err
 	}
 	return c.push(ctx)
@@ -164,7 +181,7 @@ func (c *chaos) goodCommit(ctx context.Context) error {
 
 // badCommit pushes something that must never reach a device, and takes it back.
 func (c *chaos) badCommit(ctx context.Context) error {
-	application, value, err := c.change()
+	application, value, err := c.change(false)
 	if err != nil {
 		return err
 	}
@@ -222,7 +239,7 @@ func (c *chaos) forcePush(ctx context.Context) error {
 			}
 		}
 	}
-	if err := c.ask(ctx); err != nil {
+	if err := c.ask(ctx, c.rand.IntN(4) == 0); err != nil {
 		return err
 	}
 	return c.push(ctx, "--force")

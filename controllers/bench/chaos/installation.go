@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,6 +41,8 @@ type installation struct {
 	objects     client.Client
 	proxy       *proxy
 	liar        *liar
+	module      []byte
+	disks       []disk // empty where mounting is not permitted
 }
 
 func start(ctx context.Context, bin, dir string, seed uint64) (*installation, error) {
@@ -59,6 +62,9 @@ func start(ctx context.Context, bin, dir string, seed uint64) (*installation, er
 	}
 	if i.liar, err = newLiar(); err != nil {
 		return nil, err
+	}
+	if err := i.mountDisks(); err != nil {
+		return i, err
 	}
 	fleet := filepath.Join(dir, "fleet")
 	if err := i.writeFleet(fleet, filepath.Dir(program)); err != nil {
@@ -92,7 +98,7 @@ func (i *installation) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	_, err := i.run(ctx, "", i.program, "down")
-	return err
+	return errors.Join(err, i.unmountDisks())
 }
 
 func freePorts() (int, error) {
@@ -121,12 +127,11 @@ func (i *installation) run(ctx context.Context, dir, name string, args ...string
 
 // writeFleet writes the first commit: devices behind the proxy, and two applications.
 func (i *installation) writeFleet(dir, bin string) error {
-	module, err := os.ReadFile(filepath.Join(bin, "..", "apps", "blink", "blink.wasm"))
-	if err != nil {
+	var err error
+	if i.module, err = os.ReadFile(filepath.Join(bin, "..", "apps", "blink", "blink.wasm")); err != nil {
 		return err
 	}
 	files := map[string]string{
-		"apps/blink.wasm":      string(module),
 		"devices/gateway.yaml": header("Gateway", "edge") + "spec:\n  endpoints: [\"" + i.proxy.address() + "\"]\n  limits: {heartbeatSeconds: 2}\n",
 		"devices/space.yaml":   "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n",
 	}
@@ -136,6 +141,7 @@ func (i *installation) writeFleet(dir, bin string) error {
 	}
 	for _, name := range applications {
 		files["apps/"+name+".yaml"] = applicationYAML(name, "0")
+		files["apps/"+name+".wasm"] = string(i.module)
 	}
 	resources := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
 	for name := range files {
@@ -153,7 +159,7 @@ func header(kind, name string) string {
 
 func applicationYAML(name, value string) string {
 	return "apiVersion: wasmbed.dev/v1alpha1\nkind: Application\nmetadata:\n  name: " + name + "\n  namespace: " + namespace +
-		"\nspec:\n  module: {path: apps/blink.wasm}\n  selector: {matchLabels: {honest: \"yes\"}}\n  permissions: [gpio, timer]\n  limits: {memory: 0, stack: 1024}\n  config: {asked: \"" + value + "\"}\n"
+		"\nspec:\n  module: {path: apps/" + name + ".wasm}\n  selector: {matchLabels: {honest: \"yes\"}}\n  permissions: [gpio, timer]\n  limits: {memory: 0, stack: 1024}\n  config: {asked: \"" + value + "\"}\n"
 }
 
 func writeFiles(dir string, files map[string]string) error {

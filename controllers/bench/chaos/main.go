@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -26,6 +27,7 @@ import (
 // processes that died again and again have to pass.
 const (
 	faultsARound = 6
+	worthTelling = 15 * time.Second
 	patience     = 2 * time.Minute
 )
 
@@ -54,6 +56,10 @@ func run(ctx context.Context, bin string, seed uint64, span time.Duration, log f
 	i, err := start(ctx, bin, dir, seed)
 	defer func() {
 		if i != nil {
+			if err != nil { // the logs lie on a disk that goes with the installation
+				_, copied := i.run(context.WithoutCancel(ctx), "", "cp", "-a", i.home.LogDir(), filepath.Join(dir, "log"))
+				err = errors.Join(err, copied)
+			}
 			err = errors.Join(err, i.stop())
 		}
 		if err == nil {
@@ -131,12 +137,17 @@ func (c *chaos) calm(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	var last error // what was missing before all was well
 	for {
 		err := c.watcher.converged(ctx, newest)
 		if err == nil {
 			c.log("all is well after %s", time.Since(began).Round(100*time.Millisecond))
+			if last != nil && time.Since(began) > worthTelling {
+				c.log("  last was: %.300s", last)
+			}
 			return nil
 		}
+		last = err
 		if breach := c.watcher.err(); breach != nil {
 			return breach
 		}

@@ -46,7 +46,7 @@ func (c *chaos) rewriteAgainAndAgain(ctx context.Context) error {
 		if err := c.git(ctx, "reset", "-q", "--hard", "HEAD~1"); err != nil {
 			return err
 		}
-		if err := c.ask(ctx); err != nil {
+		if err := c.ask(ctx, false); err != nil {
 			return err
 		}
 		if err := c.push(ctx, "--force"); err != nil {

@@ -64,10 +64,12 @@ func (c *chaos) restoreCluster(ctx context.Context, from string) error {
 			}
 		}
 	}
-	if err := os.RemoveAll(c.home.Cluster()); err != nil {
+	// The directory itself stays: it may be a file system of its own.
+	if _, err := c.run(ctx, "", "find", c.home.Cluster(), "-mindepth", "1", "-delete"); err != nil {
 		return err
 	}
-	return os.Rename(from, c.home.Cluster())
+	_, err = c.run(ctx, "", "cp", "-a", "--sparse=always", from+"/.", c.home.Cluster())
+	return err
 }
 
 // ended says whether a process is gone, or waits only for its parent.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,29 +26,31 @@ import (
 // watcher checks all the time what must always be so.
 type watcher struct {
 	*installation
+	// flashFull is until when devices may run what they could not write down, in nanoseconds.
+	flashFull atomic.Int64
 
 	mu       sync.Mutex
-	values   map[string]map[string]bool // application → values that a pushed commit asked for
-	held     map[string]map[string]bool // device → applications that it held once
-	uids     map[string]string          // Instance → UID that it had first
+	values   map[string]map[string]protocol.Digest // application → values that a pushed commit asked for, each with its module
+	held     map[string]map[string]bool            // device → applications that it held once
+	uids     map[string]string                     // Instance → UID that it had first
 	breaches []string
 }
 
 func newWatcher(i *installation) *watcher {
-	w := &watcher{installation: i, values: map[string]map[string]bool{}, held: map[string]map[string]bool{}, uids: map[string]string{}}
+	w := &watcher{installation: i, values: map[string]map[string]protocol.Digest{}, held: map[string]map[string]bool{}, uids: map[string]string{}}
 	for _, application := range applications {
-		w.asked(application, "0")
+		w.asked(application, "0", protocol.DigestOf(i.module))
 	}
 	return w
 }
 
-func (w *watcher) asked(application, value string) {
+func (w *watcher) asked(application, value string, module protocol.Digest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.values[application] == nil {
-		w.values[application] = map[string]bool{}
+		w.values[application] = map[string]protocol.Digest{}
 	}
-	w.values[application][value] = true
+	w.values[application][value] = module
 }
 
 // breach notes something that must not be, once.
@@ -135,8 +138,8 @@ func (w *watcher) checkDevice(device string, apps map[string]protocol.App) {
 	values := w.values
 	var wrong []string
 	for name, app := range apps {
-		if !values[name][app.Config["asked"]] {
-			wrong = append(wrong, fmt.Sprintf("%s runs %s with the value %q, which no commit asked for", device, name, app.Config["asked"]))
+		if module, ok := values[name][app.Config["asked"]]; !ok || module != app.Artifact.Digest {
+			wrong = append(wrong, fmt.Sprintf("%s runs %s with the value %q and the module %s, which no commit asked for", device, name, app.Config["asked"], app.Artifact.Digest))
 		}
 		before[name] = true
 	}
@@ -157,7 +160,7 @@ func (w *watcher) checkInstance(i *v1alpha1.Instance, held map[string]map[string
 	if !known {
 		w.uids[i.Name] = string(i.UID)
 	}
-	asked := w.values[i.Spec.Application][string(i.Spec.Config["asked"])]
+	_, asked := w.values[i.Spec.Application][string(i.Spec.Config["asked"])]
 	w.mu.Unlock()
 	if known && first != string(i.UID) {
 		w.breach("instance %s was removed and made anew", i.Name)
@@ -166,7 +169,7 @@ func (w *watcher) checkInstance(i *v1alpha1.Instance, held map[string]map[string
 		w.breach("instance %s asks for %q on %s, and no commit does", i.Name, i.Spec.Config["asked"], i.Spec.Device)
 	}
 	apps, read := held[i.Spec.Device]
-	if !read || i.Status.Phase != v1alpha1.InstanceRunning || i.Status.ObservedGeneration == 0 {
+	if !read || time.Now().UnixNano() < w.flashFull.Load() || i.Status.Phase != v1alpha1.InstanceRunning || i.Status.ObservedGeneration == 0 {
 		return
 	}
 	if app := apps[i.Spec.Application]; int64(app.Spec) < i.Status.ObservedGeneration {
@@ -189,6 +192,11 @@ func (w *watcher) converged(ctx context.Context, newest string) error {
 	}
 	if len(instances.Items) != devices*len(applications) {
 		return fmt.Errorf("%d instances", len(instances.Items))
+	}
+	for _, part := range parts {
+		if pid, err := w.pid(part); err != nil || ended(pid) {
+			return fmt.Errorf("the file %s names no process: %w", w.home.Run(part+".pid"), err)
+		}
 	}
 	held := w.flash()
 	for _, i := range instances.Items {
@@ -262,7 +270,7 @@ func (w *watcher) panics() {
 		}
 		for line := range strings.Lines(string(text)) {
 			for _, bad := range []string{"panic:", "fatal error:", "internal error", "DATA RACE", "Observed a panic"} {
-				if strings.Contains(line, bad) {
+				if strings.Contains(strings.ReplaceAll(line, "tls: internal error", ""), bad) { // which is a server without a certificate yet
 					w.breach("%s: %.300s", filepath.Base(path), strings.TrimSpace(line))
 				}
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 func app(name, value string, spec uint64) protocol.App {
-	return protocol.App{Name: name, Spec: spec, Config: map[string]string{"asked": value}}
+	return protocol.App{Name: name, Spec: spec, Artifact: protocol.Artifact{Digest: protocol.DigestOf(nil)}, Config: map[string]string{"asked": value}}
 }
 
 func instanceOf(uid, application, value string, observed int64) *v1alpha1.Instance {
@@ -43,6 +43,11 @@ func TestBreachesAreSeen(t *testing.T) {
 		"a value that nobody asked for": {func(w *watcher) {
 			w.checkDevice("device-0", map[string]protocol.App{"first": app("first", "2", 2)})
 		}, "no commit asked for"},
+		"a module that nobody asked for": {func(w *watcher) {
+			other := app("first", "1", 2)
+			other.Artifact.Digest = protocol.DigestOf([]byte("other"))
+			w.checkDevice("device-0", map[string]protocol.App{"first": other})
+		}, "no commit asked for"},
 		"an app that nobody asked for": {func(w *watcher) {
 			w.checkDevice("device-0", map[string]protocol.App{"ghost": app("ghost", "1", 2)})
 		}, "no commit asked for"},
@@ -59,7 +64,7 @@ func TestBreachesAreSeen(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			w := newWatcher(&installation{})
-			w.asked("first", "1")
+			w.asked("first", "1", protocol.DigestOf(nil))
 			test.do(w)
 			err := w.err()
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
