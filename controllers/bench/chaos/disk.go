@@ -88,7 +88,7 @@ func (d disk) resize(size int64) error {
 // process that writes there is killed meanwhile, and has to start on a full disk.
 func (c *chaos) fullDisk(ctx context.Context) error {
 	if len(c.disks) == 0 {
-		c.log("  left out: who runs this may not mount file systems (as root, or under `unshare -rm`, that is permitted)")
+		c.log("  left out: who runs this may not mount file systems; root may")
 		return nil
 	}
 	full := c.disks
