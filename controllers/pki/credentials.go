@@ -30,6 +30,8 @@ const AuthoritySecret = "wasmbed-ca"
 
 // Annotations of a Secret that holds an identity.
 const (
+	// AnnotationValidFrom is when the certificate begins, RFC 3339.
+	AnnotationValidFrom = "wasmbed.dev/valid-from"
 	// AnnotationExpires is when the certificate ends, RFC 3339.
 	AnnotationExpires = "wasmbed.dev/expires"
 	// AnnotationRenewAt is when the certificate is due for renewal, RFC 3339.

@@ -234,7 +234,7 @@ func TestAnApplicationRunsChangesAndGoes(t *testing.T) {
 	w.process.Stop()
 	w.start()
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count(""); count != 0 {
+	if count := w.process.Writes.Count(w.namespace, ""); count != 0 {
 		t.Errorf("a restart wrote: %s", w.process.Writes)
 	}
 
@@ -369,12 +369,12 @@ func TestManyDevices(t *testing.T) {
 	w := newWorld(t)
 	w.devices(count)
 	w.process.Writes.Quiet(t, time.Second) // what other tests left behind is cleaned up
-	created := w.process.Writes.Count("POST instances")
+	created := w.process.Writes.Count(w.namespace, "POST instances")
 	started := time.Now()
 	app := w.application("blink", func(spec *v1alpha1.ApplicationSpec) { spec.Rollout.MaxUnavailable = nil })
 	// The first wave is a quarter; then nobody answers.
 	looptest.EventuallyWithin(t, patience, func() error {
-		if got := w.process.Writes.Count("POST instances") - created; got != count/4 {
+		if got := w.process.Writes.Count(w.namespace, "POST instances") - created; got != count/4 {
 			return fmt.Errorf("%d instances", got)
 		}
 		return nil
@@ -388,17 +388,17 @@ func TestManyDevices(t *testing.T) {
 		return nil
 	})
 	t.Logf("all %d run after %s: %s", count, time.Since(started).Round(time.Millisecond), w.process.Writes)
-	if got := w.process.Writes.Count("POST instances") - created; got != count {
+	if got := w.process.Writes.Count(w.namespace, "POST instances") - created; got != count {
 		t.Errorf("%d creations of %d instances", got, count)
 	}
-	if got := w.process.Writes.Count("PUT instances"); got != 0 {
+	if got := w.process.Writes.Count(w.namespace, "PUT instances"); got != 0 {
 		t.Errorf("%d instances were written again", got)
 	}
-	if got := w.process.Writes.Count("PATCH applications/status"); got > count/2 {
+	if got := w.process.Writes.Count(w.namespace, "PATCH applications/status"); got > count/2 {
 		t.Errorf("%d status writes for %d devices: they are not coalesced", got, count)
 	}
 	w.process.Writes.Quiet(t, time.Second)
-	removed := w.process.Writes.Count("DELETE instances")
+	removed := w.process.Writes.Count(w.namespace, "DELETE instances")
 	w.must(w.Delete(t.Context(), app))
 	started = time.Now()
 	looptest.EventuallyWithin(t, patience, func() error {
@@ -411,7 +411,7 @@ func TestManyDevices(t *testing.T) {
 		return nil
 	})
 	t.Logf("removed in %s", time.Since(started).Round(time.Millisecond))
-	if got := w.process.Writes.Count("DELETE instances") - removed; got > count {
+	if got := w.process.Writes.Count(w.namespace, "DELETE instances") - removed; got > count {
 		t.Errorf("%d removals of %d instances", got, count)
 	}
 }

@@ -203,7 +203,7 @@ func TestTheLifeOfADevice(t *testing.T) {
 	w.process.Stop()
 	w.start()
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count(""); count != 0 {
+	if count := w.process.Writes.Count(w.namespace, ""); count != 0 {
 		t.Errorf("a restart wrote: %s", w.process.Writes)
 	}
 
@@ -311,21 +311,21 @@ func TestDevicesMoveWhenTheirGatewayIsGone(t *testing.T) {
 	if gateway := w.get(devices[0]).Status.Gateway; gateway != first {
 		t.Errorf("a device moved to %s though its gateway lives", gateway)
 	}
-	before := w.process.Writes.Count("PATCH devices/status")
+	before := w.process.Writes.Count(w.namespace, "PATCH devices/status")
 	stopFirst()
 	for _, device := range devices {
 		w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 	}
 	w.want(pinned, "Unknown first ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count("PATCH devices/status"); count != before+len(devices)+1 {
+	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+len(devices)+1 {
 		t.Errorf("%d writes of status for %d devices that moved and one that could not: %s", count-before, len(devices), w.process.Writes)
 	}
 	for _, device := range devices {
 		w.must(looptest.Connect(t.Context(), w, device, second, true))
 	}
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count("PATCH devices/status"); count != before+len(devices)+1 {
+	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+len(devices)+1 {
 		t.Errorf("%d more writes when they came: %s", count-before-len(devices)-1, w.process.Writes)
 	}
 }
@@ -376,10 +376,10 @@ func TestManyDevicesArriveAtOnce(t *testing.T) {
 	})
 	t.Logf("%d devices have identities and gateways after %s: %s", count, time.Since(started).Round(time.Millisecond), w.process.Writes)
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if got := w.process.Writes.CountIn(w.namespace, "POST secrets"); got > count+3 {
+	if got := w.process.Writes.Count(w.namespace, "POST secrets"); got > count+3 {
 		t.Errorf("%d secrets made for %d devices", got, count)
 	}
-	if got := w.process.Writes.CountIn(w.namespace, "PATCH devices/status"); got > 2*count {
+	if got := w.process.Writes.Count(w.namespace, "PATCH devices/status"); got > 2*count {
 		t.Errorf("%d status writes for %d devices", got, count)
 	}
 }

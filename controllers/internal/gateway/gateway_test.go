@@ -158,7 +158,7 @@ func TestAGatewayStartsServesExpiresAndComesBack(t *testing.T) {
 	w.process.Stop()
 	w.start()
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count(""); count != 0 {
+	if count := w.process.Writes.Count(w.namespace, ""); count != 0 {
 		t.Errorf("a restart wrote: %s", w.process.Writes)
 	}
 	w.want(gateway, v1alpha1.ReasonServing, "0 0")
@@ -227,7 +227,7 @@ func TestCountsAreTrueAndCoalesced(t *testing.T) {
 	w.serve(gateway)
 	w.want(gateway, v1alpha1.ReasonServing, "0 0")
 	key := v1alpha1.GatewayKey(w.namespace, "edge")
-	before := w.process.Writes.Count("PATCH gateways/status")
+	before := w.process.Writes.Count(w.namespace, "PATCH gateways/status")
 	started := time.Now()
 	const count = 60
 	for i := range count {
@@ -240,7 +240,7 @@ func TestCountsAreTrueAndCoalesced(t *testing.T) {
 		w.must(looptest.Connect(t.Context(), w, device, key, i%2 == 0))
 	}
 	w.want(gateway, v1alpha1.ReasonServing, fmt.Sprint(count, count/2))
-	wrote, most := w.process.Writes.Count("PATCH gateways/status")-before, int(time.Since(started)/countInterval)+2
+	wrote, most := w.process.Writes.Count(w.namespace, "PATCH gateways/status")-before, int(time.Since(started)/countInterval)+2
 	if wrote > most {
 		t.Errorf("%d writes in %s", wrote, time.Since(started))
 	}
@@ -262,6 +262,7 @@ func (w *world) trustedByAll(authority *corev1.Secret) error {
 // comes. All of ten years pass in this test, by the controllers' clock.
 func TestAuthoritiesReplaceOneAnother(t *testing.T) {
 	w := newWorld(t)
+	t.Cleanup(w.forgetAuthority)
 	w.gateway("edge")
 	leafKey := client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}
 	first := w.secret(identity.AuthorityKey)
@@ -309,10 +310,89 @@ func TestAuthoritiesReplaceOneAnother(t *testing.T) {
 		t.Error("the certificate has expired")
 	}
 	w.process.Writes.Quiet(t, time.Second)
+}
 
-	// This cluster is shared: the next test must not live ten years ahead.
+// forgetAuthority ends a test that lived years ahead: other tests share its cluster.
+func (w *world) forgetAuthority() {
 	w.process.Stop()
-	w.must(w.Delete(t.Context(), w.secret(identity.AuthorityKey)))
+	authority := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: identity.AuthorityKey.Namespace, Name: identity.AuthorityKey.Name}}
+	if err := w.Delete(context.Background(), authority); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// An installation that was off until even its authority had expired comes back by itself: nothing that the authority
+// signed is good for anything, so its successor need not wait until all trust it.
+func TestAnAuthorityThatExpiredWhileNobodyLookedIsReplacedAtOnce(t *testing.T) {
+	for name, successor := range map[string]bool{"none prepared": false, "one prepared": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			t.Cleanup(w.forgetAuthority)
+			w.gateway("edge")
+			leafKey := client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}
+			first := w.secret(identity.AuthorityKey)
+			w.secret(leafKey)
+			if successor {
+				w.process.Stop()
+				w.advance(pki.AuthorityValidity*2/3 + 24*time.Hour)
+				w.start()
+				looptest.Eventually(t, func() error {
+					if len(w.secret(identity.AuthorityKey).Data[pki.KeyNextCertificate]) == 0 {
+						return fmt.Errorf("no successor is prepared")
+					}
+					return nil
+				})
+			}
+			w.process.Stop()
+			w.advance(2 * pki.AuthorityValidity)
+			w.start()
+			looptest.Eventually(t, func() error {
+				authority := w.secret(identity.AuthorityKey)
+				if string(authority.Data[pki.KeyCertificate]) == string(first.Data[pki.KeyCertificate]) || len(authority.Data[pki.KeyNextCertificate]) != 0 {
+					return fmt.Errorf("the authority that expired is still there")
+				}
+				leaf, err := pki.ParseCredentials(w.secret(leafKey).Data)
+				if err != nil {
+					return err
+				}
+				authorities := leaf.Bundle.Authorities()
+				if len(authorities) != 1 || !w.now().Before(authorities[0].NotAfter) || !w.now().Before(leaf.Certificate.Leaf.NotAfter) {
+					return fmt.Errorf("the gateway trusts %d authorities, its certificate ends at %s", len(authorities), leaf.Certificate.Leaf.NotAfter)
+				}
+				if err := leaf.Certificate.Leaf.CheckSignatureFrom(authorities[0]); err != nil {
+					return err
+				}
+				return w.trustedByAll(authority)
+			})
+		})
+	}
+}
+
+// A certificate that was made while the controllers' clock was ahead is good for nothing until then.
+func TestACertificateOfTheFutureIsMadeAnew(t *testing.T) {
+	w := newWorld(t)
+	w.gateway("early")
+	w.secret(client.ObjectKey{Namespace: w.namespace, Name: "gateway-early-identity"}) // so the authority is there, and of today
+	w.advance(30 * 24 * time.Hour)
+	w.gateway("edge")
+	leafKey := client.ObjectKey{Namespace: w.namespace, Name: "gateway-edge-identity"}
+	ahead := w.secret(leafKey)
+	if from := ahead.Annotations[pki.AnnotationValidFrom]; from < time.Now().Add(24*time.Hour).UTC().Format(time.RFC3339) {
+		t.Fatalf("valid from %s, by a clock that is a month ahead", from)
+	}
+	w.process.Stop()
+	w.advance(-30 * 24 * time.Hour)
+	w.start()
+	looptest.Eventually(t, func() error {
+		leaf, err := pki.ParseCredentials(w.secret(leafKey).Data)
+		if err != nil {
+			return err
+		}
+		if from := leaf.Certificate.Leaf.NotBefore; w.now().Before(from) {
+			return fmt.Errorf("the certificate is valid from %s", from)
+		}
+		return nil
+	})
 }
 
 // asControllers is what the controllers' own role allows, no more.

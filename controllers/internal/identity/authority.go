@@ -4,6 +4,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -62,7 +63,8 @@ func parseAuthority(secret *corev1.Secret) (*authority, error) {
 }
 
 // MaintainAuthority makes the authority when there is none, prepares its successor when a third of its life is left,
-// and lets that sign when all holders trust it. It returns when to look again.
+// and lets that sign when all holders trust it; at once when the authority has expired, since whatever it signed has too.
+// It returns when to look again.
 func (k *Keeper) MaintainAuthority(ctx context.Context) (time.Duration, error) {
 	secret := &corev1.Secret{}
 	err := k.direct.Get(ctx, AuthorityKey, secret)
@@ -79,6 +81,10 @@ func (k *Keeper) MaintainAuthority(ctx context.Context) (time.Duration, error) {
 	now := k.now()
 	before := secret.DeepCopy()
 	switch next := secret.Data[pki.KeyNextCertificate]; {
+	case present.expired(now):
+		if err := errors.Join(prepare(secret, present, now), promote(secret, now)); err != nil {
+			return 0, err
+		}
 	case len(next) > 0:
 		ready, err := k.trustedByAll(ctx, present)
 		if err != nil || !ready {
@@ -98,6 +104,11 @@ func (k *Keeper) MaintainAuthority(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("write the authority's secret: %w", err)
 	}
 	return settling, nil
+}
+
+// expired: nobody looked for so long that even the authority is good for nothing any more.
+func (a *authority) expired(now time.Time) bool {
+	return !now.Before(a.signer.Certificate.NotAfter)
 }
 
 func (k *Keeper) makeAuthority(ctx context.Context) error {

@@ -172,8 +172,7 @@ func (k *Keeper) Ensure(ctx context.Context, h Holder) (secret string, after tim
 	case present.Annotations[pki.AnnotationBundle] != ca.fingerprint:
 		err = k.rebundle(ctx, key, ca)
 	default:
-		at, _ := time.Parse(time.RFC3339, present.Annotations[pki.AnnotationRenewAt]) // outdated has parsed it
-		return key.Name, max(at.Sub(now), time.Second), nil
+		return key.Name, lookAgain(present, now), nil
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("identity %s: %w", key, err)
@@ -181,13 +180,28 @@ func (k *Keeper) Ensure(ctx context.Context, h Holder) (secret string, after tim
 	return key.Name, time.Second, nil
 }
 
-// outdated tells whether a holder needs a new certificate.
+// outdated tells whether a holder needs a new certificate: it has none that is valid now and for long enough, or it is
+// another object of the same name.
 func (h *Holder) outdated(present *metav1.PartialObjectMetadata, ca *authority, now time.Time) bool {
-	at, err := time.Parse(time.RFC3339, present.Annotations[pki.AnnotationRenewAt])
-	if err != nil || !now.Before(at) || !ca.trusted[present.Annotations[pki.AnnotationIssuer]] {
+	from, until, err := term(present)
+	if err != nil || now.Before(from) || !now.Before(until) || !ca.trusted[present.Annotations[pki.AnnotationIssuer]] {
 		return true
 	}
 	return h.Owner != nil && present.Annotations[pki.AnnotationHolder] != h.annotation()
+}
+
+// term is when a certificate begins and when it is due for renewal.
+func term(present *metav1.PartialObjectMetadata) (from, until time.Time, err error) {
+	from, errFrom := time.Parse(time.RFC3339, present.Annotations[pki.AnnotationValidFrom])
+	until, errUntil := time.Parse(time.RFC3339, present.Annotations[pki.AnnotationRenewAt])
+	return from, until, errors.Join(errFrom, errUntil)
+}
+
+// lookAgain is how long a certificate that is good now can be left alone: until it is due, but no longer than it is
+// valid already. The clock by which it was made may have been ahead, and nobody tells when a clock is set back.
+func lookAgain(present *metav1.PartialObjectMetadata, now time.Time) time.Duration {
+	from, until, _ := term(present) // outdated has parsed it
+	return max(min(until.Sub(now), now.Sub(from)), time.Second)
 }
 
 func (k *Keeper) create(ctx context.Context, h *Holder, ca *authority) error {
@@ -250,10 +264,11 @@ func (k *Keeper) issue(h *Holder, ca *authority) (*corev1.Secret, error) {
 			Namespace: key.Namespace, Name: key.Name,
 			Labels: map[string]string{v1alpha1.LabelIdentity: string(h.Identity.Kind)},
 			Annotations: map[string]string{
-				pki.AnnotationExpires: pair.Certificate.NotAfter.UTC().Format(time.RFC3339),
-				pki.AnnotationRenewAt: pki.RenewAt(pair.Certificate).UTC().Format(time.RFC3339),
-				pki.AnnotationBundle:  ca.fingerprint,
-				pki.AnnotationIssuer:  fingerprint(ca.signer.Certificate.Raw),
+				pki.AnnotationValidFrom: pair.Certificate.NotBefore.UTC().Format(time.RFC3339),
+				pki.AnnotationExpires:   pair.Certificate.NotAfter.UTC().Format(time.RFC3339),
+				pki.AnnotationRenewAt:   pki.RenewAt(pair.Certificate).UTC().Format(time.RFC3339),
+				pki.AnnotationBundle:    ca.fingerprint,
+				pki.AnnotationIssuer:    fingerprint(ca.signer.Certificate.Raw),
 			},
 		},
 		Type: corev1.SecretTypeTLS,

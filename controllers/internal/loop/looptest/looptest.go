@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ type Process struct {
 // Start runs a manager with reconcilers until the test ends or Stop is called.
 func Start(t testing.TB, cfg *rest.Config, scheme *runtime.Scheme, setup ...func(ctrl.Manager) error) *Process {
 	t.Helper()
-	writes := &Writes{counts: map[string]int{}, within: map[string]int{}}
+	writes := &Writes{}
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1
 	cfg.Wrap(writes.wrap)
@@ -77,14 +78,15 @@ func Start(t testing.TB, cfg *rest.Config, scheme *runtime.Scheme, setup ...func
 // Stop ends the manager and returns when it has ended.
 func (p *Process) Stop() { p.stop() }
 
-// Writes counts requests that change something, by "VERB resource".
+// Writes counts requests that change something, by "VERB resource" and by what they are about.
 type Writes struct {
-	mu     sync.Mutex
-	counts map[string]int
-	within map[string]int
-	last   time.Time
-	recent []string
+	mu   sync.Mutex
+	all  []write
+	last time.Time
 }
+
+// write is one request; text is its path and its body.
+type write struct{ what, path, text string }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
@@ -93,52 +95,57 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func (w *Writes) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method != http.MethodGet {
-			w.note(r)
+			if err := w.note(r); err != nil {
+				return nil, err
+			}
 		}
 		return next.RoundTrip(r)
 	})
 }
 
-func (w *Writes) note(r *http.Request) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *Writes) note(r *http.Request) error {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	resource, namespace := "?", ""
+	resource := "?"
 	for i, part := range parts {
 		if part == "namespaces" && i+2 < len(parts) {
-			namespace, resource = parts[i+1], parts[i+2]
+			resource = parts[i+2]
 			if len(parts) > i+4 {
 				resource += "/" + parts[i+4]
 			}
 		}
 	}
-	w.counts[r.Method+" "+resource]++
-	w.within[namespace+" "+r.Method+" "+resource]++
-	w.recent = append(w.recent[max(0, len(w.recent)-9):], r.Method+" "+r.URL.Path)
-	w.last = time.Now()
-}
-
-// Count is how many requests there were of "VERB resource"; "" counts all but those for events.
-func (w *Writes) Count(what string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if what != "" {
-		return w.counts[what]
-	}
-	sum := 0
-	for key, count := range w.counts {
-		if !strings.HasSuffix(key, " events") {
-			sum += count
+	var body []byte
+	if r.GetBody != nil {
+		copied, err := r.GetBody()
+		if err != nil {
+			return err
+		}
+		if body, err = io.ReadAll(copied); err != nil {
+			return err
 		}
 	}
-	return sum
-}
-
-// CountIn is how many requests there were of "VERB resource" in one namespace.
-func (w *Writes) CountIn(namespace, what string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.within[namespace+" "+what]
+	w.all = append(w.all, write{r.Method + " " + resource, r.URL.Path, r.URL.Path + " " + string(body)})
+	w.last = time.Now()
+	return nil
+}
+
+// Count is how many requests there were of "VERB resource" about a namespace: to it, or to an object elsewhere that
+// names it. Other tests' namespaces may be on their way out, which makes controllers write. Without a "VERB resource"
+// all but those for events count.
+func (w *Writes) Count(namespace, what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	count := 0
+	for _, one := range w.all {
+		if one.what == what || what == "" && !strings.HasSuffix(one.what, " events") {
+			if strings.Contains(one.text, namespace) {
+				count++
+			}
+		}
+	}
+	return count
 }
 
 // Quiet waits until nothing has been written for a while, and fails the test when that does not come.
@@ -148,17 +155,25 @@ func (w *Writes) Quiet(t testing.TB, while time.Duration) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if since := time.Since(w.last); since < while {
-			return fmt.Errorf("written %s ago; the last writes are %v", since.Round(time.Millisecond), w.recent)
+			var recent []string
+			for _, one := range w.all[max(0, len(w.all)-10):] {
+				recent = append(recent, one.what+" "+one.path)
+			}
+			return fmt.Errorf("written %s ago; the last writes are %v", since.Round(time.Millisecond), recent)
 		}
 		return nil
 	})
 }
 
-// String lists the counts.
+// String lists how many requests there were of each kind, whatever they were about.
 func (w *Writes) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	text, _ := json.Marshal(w.counts)
+	counts := map[string]int{}
+	for _, one := range w.all {
+		counts[one.what]++
+	}
+	text, _ := json.Marshal(counts)
 	return string(text)
 }
 
