@@ -93,11 +93,11 @@ func (b *bench) report(output io.Reader, changes *changes, watching func()) erro
 			waits := changes.waits(f.Changes)
 			say("%-44s %8.1f ms p50 %8.1f ms p95 %8.1f ms worst (%d seen)\n", "chromium: write → pixel", quantile(waits, 50), quantile(waits, 95), quantile(waits, 100), len(waits))
 		case "memory":
-			server, err := memory(b.server.Process.Pid)
+			server, most, err := memory(b.server.Process.Pid)
 			if err != nil {
 				return err
 			}
-			say("%-44s %8.2f MB heap %8.1f MB renderer %6d nodes %5d listeners %6.0f MB server\n", fmt.Sprintf("chromium: memory after %d s", f.Second), f.Heap/1e6, f.Resident/1e6, f.Nodes, f.Listeners, server)
+			say("%-44s %8.2f MB heap %8.1f MB renderer %6d nodes %5d listeners %6.0f MB server, at most %.0f\n", fmt.Sprintf("chromium: memory after %d s", f.Second), f.Heap/1e6, f.Resident/1e6, f.Nodes, f.Listeners, server, most)
 		}
 	}
 	return lines.Err()

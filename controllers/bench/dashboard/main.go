@@ -224,11 +224,9 @@ func view(i int) string {
 }
 
 func (b *bench) measure(viewers, rate, seconds int) error {
-	idle, err := memory(b.server.Process.Pid)
-	if err != nil {
+	if err := b.sayMemory("memory without viewers"); err != nil {
 		return err
 	}
-	say("%-44s %8.0f MB\n", "memory without viewers", idle)
 	firsts := make([]float64, viewers)
 	var listening sync.WaitGroup
 	for i := range viewers {
@@ -249,16 +247,20 @@ func (b *bench) measure(viewers, rate, seconds int) error {
 	time.Sleep(time.Second)
 	took := time.Since(began)
 	used := cpu(b.server.Process.Pid) - before
-	with, err := memory(b.server.Process.Pid)
-	if err != nil {
-		return err
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	say("%-44s %8.1f ms p50 %8.1f ms p95 (%d seen)\n", "write → viewer, in windows that show it", quantile(b.waits, 50), quantile(b.waits, 95), len(b.waits))
 	say("%-44s %8.0f\n", "bytes a delta of a list", float64(b.bytes.Load())/float64(max(1, b.deltas.Load())))
 	say("%-44s %8.1f %% of a core\n", fmt.Sprintf("server, %d changes/s, %d viewers", rate, viewers), 100*used/took.Seconds())
-	say("%-44s %8.0f MB\n", fmt.Sprintf("memory with %d viewers", viewers), with)
+	return b.sayMemory(fmt.Sprintf("memory with %d viewers", viewers))
+}
+
+func (b *bench) sayMemory(when string) error {
+	now, most, err := memory(b.server.Process.Pid)
+	if err != nil {
+		return err
+	}
+	say("%-44s %8.0f MB, until now at most %.0f MB\n", when, now, most)
 	return nil
 }
 
@@ -346,14 +348,21 @@ func quantile(values []float64, percent int) float64 {
 	return sorted[(len(sorted)*percent+99)/100-1]
 }
 
-// memory is a process's resident memory in MB.
-func memory(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+// memory is a process's resident memory in MB: now, and the most since its start.
+func memory(pid int) (now, most float64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-	return float64(pages*os.Getpagesize()) / 1e6, err
+	for line := range strings.Lines(string(text)) {
+		var kilobytes float64
+		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kilobytes); err == nil {
+			most = kilobytes * 1024 / 1e6
+		} else if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kilobytes); err == nil {
+			now = kilobytes * 1024 / 1e6
+		}
+	}
+	return now, most, nil
 }
 
 // cpu is the processor time that a process has used, in seconds.

@@ -23,42 +23,55 @@ type history struct {
 	space    string
 }
 
-// apply takes an object over, or removes it. The caller holds mu.
-func (s *Store) apply(object any) error {
+// rowOf makes the row of an object; what is a row already stays as it is. The caller holds mu.
+func (s *Store) rowOf(object any) (Row, error) {
 	switch o := object.(type) {
+	case Row:
+		return o, nil
 	case *v1alpha1.Device:
-		row := s.texts.device(o)
-		row.Applications = s.applicationsOf[row.ID]
-		s.put(Devices, row.ID, row)
-		s.touch(Devices, row.ID)
-		s.derive.problems = true
+		return s.texts.device(o), nil
 	case *v1alpha1.Instance:
-		s.putInstance(s.texts.instance(o))
+		return s.texts.instance(o), nil
 	case *v1alpha1.Application:
-		row := s.texts.application(o)
-		s.put(Applications, row.ID, row)
-		s.touch(Applications, row.ID)
-		s.derive.problems = true
+		return s.texts.application(o), nil
 	case *v1alpha1.Gateway:
-		row := s.texts.gateway(o)
-		s.put(Gateways, row.ID, row)
-		s.touch(Gateways, row.ID)
-		s.derive.problems = true
+		return s.texts.gateway(o), nil
 	case *v1alpha1.Repository:
-		row := s.texts.repository(o)
-		s.histories[row.ID] = historyOf(o, row)
-		s.put(Repositories, row.ID, row)
-		s.derive.problems, s.derive.repositories[row.ID] = true, struct{}{}
+		return s.texts.repository(o), nil
 	case *eventsv1.Event:
-		s.putEvent(s.texts.event(o))
-	default:
-		return fmt.Errorf("internal error: unexpected object %T", object)
+		return s.texts.event(o), nil
 	}
-	s.derive.wake()
-	return nil
+	return nil, fmt.Errorf("internal error: unexpected object %T", object)
 }
 
-// remove drops what apply made of an object. Events stay: they tell what happened.
+// take puts a row that rowOf made into its table. The caller holds mu.
+func (s *Store) take(row Row) {
+	switch r := row.(type) {
+	case *Device:
+		r.Applications = s.applicationsOf[r.ID]
+		s.takeObject(Devices, r.ID, r)
+	case *Instance:
+		s.putInstance(r)
+	case *Application:
+		s.takeObject(Applications, r.ID, r)
+	case *Gateway:
+		s.takeObject(Gateways, r.ID, r)
+	case *Repository:
+		s.histories[r.ID], s.derive.repositories[r.ID] = r.history, struct{}{}
+		s.takeObject(Repositories, r.ID, r)
+	case *Event:
+		s.putEvent(r)
+	}
+	s.derive.wake()
+}
+
+func (s *Store) takeObject(kind Kind, id string, row Row) {
+	s.put(kind, id, row)
+	s.touch(kind, id)
+	s.derive.problems = true
+}
+
+// remove drops what take made of an object. Events stay: they tell what happened.
 func (s *Store) remove(kind Kind, id string) {
 	switch kind {
 	case Events:
@@ -172,9 +185,11 @@ func (s *Store) Apply(objects ...any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, object := range objects {
-		if err := s.apply(object); err != nil {
+		row, err := s.rowOf(object)
+		if err != nil {
 			return err
 		}
+		s.take(row)
 	}
 	return nil
 }

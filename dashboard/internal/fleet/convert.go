@@ -89,8 +89,9 @@ func (t *texts) labelSet(labels map[string]string) map[string]string {
 
 func (t *texts) common(o metav1.Object) Common {
 	namespace := t.share(o.GetNamespace())
-	return Common{ID: namespace + "/" + o.GetName(), Metadata: Metadata{
-		Namespace: namespace, Name: strings.Clone(o.GetName()), Labels: t.labelSet(o.GetLabels()), CreatedAt: MomentOf(o.GetCreationTimestamp().Time),
+	id := namespace + "/" + o.GetName()
+	return Common{ID: id, Metadata: Metadata{
+		Namespace: namespace, Name: id[len(namespace)+1:], Labels: t.labelSet(o.GetLabels()), CreatedAt: MomentOf(o.GetCreationTimestamp().Time),
 	}}
 }
 
@@ -238,6 +239,7 @@ func (t *texts) repository(r *v1alpha1.Repository) *Repository {
 	for _, f := range r.Status.Findings {
 		row.Findings = append(row.Findings, Finding{Severity: f.Severity, Reason: f.Reason, Message: clip(f.Message, maxText), File: f.File, Line: f.Line, Column: f.Column, Object: f.Object})
 	}
+	row.history = historyOf(r, row)
 	return row
 }
 

@@ -215,6 +215,7 @@ type Repository struct {
 	Objects   *ObjectCounts `json:"objects,omitempty"`
 	Findings  []Finding     `json:"findings,omitempty"`
 	Trouble   Moment        `json:"-"`
+	history   *history
 }
 
 // Changes counts what applying a commit wrote.

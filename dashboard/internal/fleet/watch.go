@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,36 +87,32 @@ type sink struct {
 	kind  Kind
 }
 
-var _ toolscache.ReflectorStore = (*sink)(nil)
+var _ toolscache.TransformingStore = (*sink)(nil)
+
+// Transformer implements toolscache.TransformingStore: objects of a list become rows one by one, as they come, so that
+// they are never there all at once.
+func (k *sink) Transformer() toolscache.TransformFunc {
+	return func(object any) (any, error) {
+		k.store.mu.Lock()
+		defer k.store.mu.Unlock()
+		return k.store.rowOf(object)
+	}
+}
 
 // Add implements toolscache.ReflectorStore.
-func (k *sink) Add(object any) error {
-	k.store.mu.Lock()
-	defer k.store.mu.Unlock()
-	return k.store.apply(object)
-}
+func (k *sink) Add(object any) error { return k.store.Apply(object) }
 
 // Update implements toolscache.ReflectorStore.
 func (k *sink) Update(object any) error { return k.Add(object) }
 
 // Delete implements toolscache.ReflectorStore.
 func (k *sink) Delete(object any) error {
-	id, err := idOf(object)
+	o, err := meta.Accessor(object)
 	if err != nil {
 		return err
 	}
-	k.store.mu.Lock()
-	defer k.store.mu.Unlock()
-	k.store.remove(k.kind, id)
+	k.store.Remove(k.kind, o.GetNamespace()+"/"+o.GetName())
 	return nil
-}
-
-func idOf(object any) (string, error) {
-	o, ok := object.(metav1.Object)
-	if !ok {
-		return "", fmt.Errorf("internal error: unexpected object %T", object)
-	}
-	return o.GetNamespace() + "/" + o.GetName(), nil
 }
 
 // chunk is how many objects are taken over before readers get a turn.
@@ -144,14 +141,12 @@ func (k *sink) addAll(objects []any, gone map[string]Row) error {
 	k.store.mu.Lock()
 	defer k.store.mu.Unlock()
 	for _, object := range objects {
-		if err := k.store.apply(object); err != nil {
-			return err
-		}
-		id, err := idOf(object)
+		row, err := k.store.rowOf(object)
 		if err != nil {
 			return err
 		}
-		delete(gone, id)
+		k.store.take(row)
+		delete(gone, row.Key())
 	}
 	return nil
 }
