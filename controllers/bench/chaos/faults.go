@@ -50,6 +50,7 @@ var faults = []fault{
 	{"history is rewritten again and again", (*chaos).rewriteAgainAndAgain},
 	{"the repository is away", (*chaos).repositoryAway},
 	{"the repository hangs", (*chaos).repositoryHangs},
+	{"the repository answers slowly", (*chaos).repositorySlow},
 	{"the API server comes back from an older snapshot", (*chaos).oldSnapshot},
 	{"a process cannot open files", (*chaos).noMoreFiles},
 	{"the API server is slow", (*chaos).slowServer},

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -36,7 +37,7 @@ func main() {
 	span := flag.Duration("for", time.Hour, "how long to go on")
 	bin := flag.String("bin", "bin", "directory of the built programs")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, *bin, *seed, *span, func(format string, args ...any) { _, _ = fmt.Fprintf(os.Stdout, format+"\n", args...) })
 	if err != nil {
