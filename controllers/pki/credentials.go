@@ -90,6 +90,14 @@ func ParseCredentials(data map[string][]byte) (*Credentials, error) {
 	return &Credentials{Identity: id, Certificate: pair, Bundle: bundle}, nil
 }
 
+// Valid is an error when the certificate is not valid at that time.
+func (c *Credentials) Valid(now time.Time) error {
+	if leaf := c.Certificate.Leaf; now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return fmt.Errorf("the certificate of %s is valid from %s to %s only", c.Identity, leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // SecretData is the inverse of ParseCredentials.
 func SecretData(pair *Pair, bundle *Bundle) map[string][]byte {
 	return map[string][]byte{KeyCertificate: pair.CertPEM, KeyPrivate: pair.KeyPEM, KeyBundle: bundle.PEM()}

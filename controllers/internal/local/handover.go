@@ -16,7 +16,7 @@ import (
 	"wasmbed.dev/controllers/pki"
 )
 
-// How often the dashboard's certificate is looked for until it is there, and looked at afterwards.
+// How often the dashboard's certificate is looked for until it is there and valid, and looked at afterwards.
 const (
 	handoverSoon  = 500 * time.Millisecond
 	handoverLater = 10 * time.Minute
@@ -63,5 +63,9 @@ func (i *installation) handOnce(ctx context.Context) error {
 			return fmt.Errorf("hand the identity over: %w", err)
 		}
 	}
-	return nil
+	credentials, err := pki.ParseCredentials(secret.Data)
+	if err != nil {
+		return err
+	}
+	return credentials.Valid(time.Now()) // the controllers replace one that is not, as after a time when everything was off
 }

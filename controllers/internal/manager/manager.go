@@ -151,7 +151,7 @@ type storeServer struct {
 	source  pki.Source
 }
 
-// identityInterval is how often the server looks for a renewed identity; until it has one it asks every second.
+// identityInterval is how often the server looks for a renewed identity; until it has one that is valid it asks every second.
 const identityInterval = 10 * time.Minute
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
@@ -163,7 +163,7 @@ func (s *storeServer) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the store's server: %w", err)
 	}
-	go s.keepIdentity(ctx)
+	go s.keepIdentity(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: pki.SecretName(pki.ClientIdentity("controllers"))})
 	server := &http.Server{
 		Handler:           s.store.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -188,18 +188,17 @@ func (s *storeServer) Start(ctx context.Context) error {
 }
 
 // keepIdentity reads the server's own certificate, and reads it again from time to time.
-func (s *storeServer) keepIdentity(ctx context.Context) {
-	key := client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: pki.SecretName(pki.ClientIdentity("controllers"))}
+func (s *storeServer) keepIdentity(ctx context.Context, key client.ObjectKey) {
 	for {
 		wait := identityInterval
-		if err := s.readIdentity(ctx, key); err != nil {
+		err := s.readIdentity(ctx, key)
+		if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) {
+			s.log.Error(err, "cannot read the store's identity", "secret", key.String())
+		}
+		if held := s.source.Get(); held == nil || held.Valid(time.Now()) != nil { // as after a time when everything was off
 			wait = time.Second
-			if ctx.Err() == nil && !apierrors.IsNotFound(err) {
-				s.log.Error(err, "cannot read the store's identity", "secret", key.String())
-			}
-			if s.source.Get() != nil {
-				wait = time.Minute
-			}
+		} else if err != nil {
+			wait = time.Minute
 		}
 		select {
 		case <-ctx.Done():

@@ -210,3 +210,48 @@ func checkPolicy(ctx context.Context, t *testing.T, kube client.Client) {
 		return nil
 	})
 }
+
+// After a time when everything was off, the store's own certificate has expired when its server starts. It must not serve
+// that for longer than the controllers take to make another one.
+func TestTheStoreTakesAValidCertificateAsSoonAsThereIsOne(t *testing.T) {
+	kube, err := cluster.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * pki.LeafValidity)
+	authority, err := pki.NewAuthority("test", pki.AuthorityValidity, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := pki.ParseBundle(authority.CertPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued := func(at time.Time) map[string][]byte {
+		pair, err := authority.Issue(pki.Request{Identity: pki.ClientIdentity("controllers"), Serving: true}, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pki.SecretData(pair, bundle)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace(t), Name: "identity"}, Type: corev1.SecretTypeTLS, Data: issued(long)}
+	if err := kube.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	s := &storeServer{secrets: kube, log: logr.Discard()}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.keepIdentity(ctx, client.ObjectKeyFromObject(secret)); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	eventually(t, "it has the old one", func() error {
+		if s.source.Get() == nil {
+			return pki.ErrNoCredentials
+		}
+		return nil
+	})
+	secret.Data = issued(time.Now())
+	if err := kube.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has the new one", func() error { return s.source.Get().Valid(time.Now()) })
+}

@@ -6,12 +6,14 @@
 package gateways
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,7 +40,7 @@ type Client struct {
 	dir    string
 	log    logr.Logger
 	source pki.Source
-	loaded time.Time // modification time of the certificate in use
+	loaded map[string][]byte // the identity in use, by file
 	http   *http.Client
 }
 
@@ -72,18 +74,18 @@ func (c *Client) Follow(ctx context.Context) {
 }
 
 func (c *Client) reload() {
-	info, err := os.Stat(filepath.Join(c.dir, pki.KeyCertificate))
-	if err != nil || info.ModTime().Equal(c.loaded) {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			c.log.Error(err, "cannot read the identity")
-		}
-		return
-	}
 	data := map[string][]byte{}
 	for _, key := range []string{pki.KeyCertificate, pki.KeyPrivate, pki.KeyBundle} {
+		var err error
 		if data[key], err = os.ReadFile(filepath.Join(c.dir, key)); err != nil {
-			return // half written: the next look finds the rest
+			if !errors.Is(err, fs.ErrNotExist) { // half written: the next look finds the rest
+				c.log.Error(err, "cannot read the identity")
+			}
+			return
 		}
+	}
+	if maps.EqualFunc(data, c.loaded, bytes.Equal) {
+		return
 	}
 	credentials, err := pki.ParseCredentials(data)
 	if err != nil {
@@ -91,7 +93,7 @@ func (c *Client) reload() {
 		return
 	}
 	c.source.Set(credentials)
-	c.loaded = info.ModTime()
+	c.loaded = data
 }
 
 // open asks a gateway and returns the answer's body, which the caller closes.
