@@ -9,27 +9,31 @@ import { defineConfig, type Plugin, type Rollup } from "vite";
 
 const firstViewLimit = 350 * 1024;
 
-// Fails the build when what a browser needs for the first view, compressed, is larger than the limit: the entry, the page
-// that it loads at once, what both import, their styles, and the fonts of Latin text.
+/** What a browser needs for the first view: the entry, the page that it loads at once, what both import, styles, fonts of Latin text. */
+function firstFiles(bundle: Rollup.OutputBundle): { scripts: string[]; styles: string[]; fonts: string[] } {
+  const scripts = new Set<string>();
+  const styles = new Set<string>();
+  const visit = (name: string) => {
+    const chunk = bundle[name];
+    if (chunk?.type !== "chunk" || scripts.has(name)) return;
+    scripts.add(name);
+    for (const css of chunk.viteMetadata?.importedCss ?? []) styles.add(css);
+    chunk.imports.forEach(visit);
+  };
+  const entry = Object.values(bundle).find((f) => f.type === "chunk" && f.isEntry) as Rollup.OutputChunk | undefined;
+  if (entry) [entry.fileName, ...entry.dynamicImports].forEach(visit);
+  return { scripts: [...scripts], styles: [...styles], fonts: Object.keys(bundle).filter((n) => /-latin-wght-normal-.*\.woff2$/.test(n)) };
+}
+
+// Fails the build when the first view, compressed, is larger than the limit, and has index.html name its files, so that a
+// browser asks for all of them at once.
 function firstView(): Plugin {
   return {
     name: "first-view",
     generateBundle(_, bundle) {
-      const entry = Object.values(bundle).find((f) => f.type === "chunk" && f.isEntry) as Rollup.OutputChunk | undefined;
-      if (!entry) return;
-      const chunks = new Set<string>();
-      const styles = new Set<string>();
-      const visit = (name: string) => {
-        const chunk = bundle[name];
-        if (chunk?.type !== "chunk" || chunks.has(name)) return;
-        chunks.add(name);
-        for (const css of chunk.viteMetadata?.importedCss ?? []) styles.add(css);
-        chunk.imports.forEach(visit);
-      };
-      [entry.fileName, ...entry.dynamicImports].forEach(visit);
-      const fonts = Object.keys(bundle).filter((n) => /-latin-wght-normal-.*\.woff2$/.test(n));
+      const { scripts, styles, fonts } = firstFiles(bundle);
       let total = 0;
-      for (const name of [...chunks, ...styles, ...fonts]) {
+      for (const name of [...scripts, ...styles, ...fonts]) {
         const file = bundle[name];
         if (!file) continue;
         const content = file.type === "chunk" ? file.code : file.source;
@@ -38,6 +42,19 @@ function firstView(): Plugin {
       const said = `first view: ${(total / 1024).toFixed(1)} KiB compressed, of at most ${firstViewLimit / 1024}`;
       if (total > firstViewLimit) this.error(said);
       console.log(said);
+    },
+    transformIndexHtml: {
+      order: "post",
+      handler(_, { bundle }) {
+        if (!bundle) return [];
+        const { scripts, styles, fonts } = firstFiles(bundle);
+        const link = (name: string, attrs: Record<string, string>) => ({ tag: "link", attrs: { ...attrs, crossorigin: "", href: `/${name}` }, injectTo: "head" as const });
+        return [
+          ...scripts.slice(1).map((name) => link(name, { rel: "modulepreload" })), // the first is the entry, which is there already
+          ...styles.map((name) => link(name, { rel: "preload", as: "style" })),
+          ...fonts.filter((name) => name.includes("inter")).map((name) => link(name, { rel: "preload", as: "font", type: "font/woff2" })),
+        ];
+      },
     },
   };
 }

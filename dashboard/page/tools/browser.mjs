@@ -24,7 +24,7 @@ export function launch() {
  */
 export async function settled(page) {
   await page.getByText("Live", { exact: true }).waitFor({ state: "attached" });
-  await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("[role=status][aria-label^=Loading]"));
+  await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("[role=status][aria-label^=Loading], [data-later]"));
   await page.evaluate(async () => {
     await document.fonts.ready;
   });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { Kbd, Modal, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { Suspense, useEffect, useRef, useState, type ReactNode } from "react";
+import { useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import { lazy, Suspense, useEffect, useRef, useState, type MouseEvent, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 
 import { Guard } from "../components/Guard";
@@ -10,10 +10,13 @@ import { Mark } from "../components/Mark";
 import { useNow } from "../components/Time";
 import { Loading } from "../components/ViewStates";
 import { stale } from "../lib/connection";
-import { pressed, shortcuts, type Command, type KeyState } from "../lib/keys";
+import { pressed, type Command, type KeyState } from "../lib/keys";
+import { pathToFollow } from "../lib/links";
 import { ago } from "../lib/time";
 import { useConnection, useSource } from "../lib/use";
 import classes from "./Shell.module.css";
+
+const Help = lazy(() => import("./Help").then((m) => ({ default: m.Help })));
 
 const places: { path: string; title: string; icon: IconName; keys: string }[] = [
   { path: "/", title: "Overview", icon: "overview", keys: "g o" },
@@ -29,13 +32,19 @@ const places: { path: string; title: string; icon: IconName; keys: string }[] = 
 
 /** What stays around every view: where one can go, how the connection is, and the keyboard. */
 export function Shell({ children }: { children: ReactNode }) {
-  const [help, setHelp] = useState(false);
-  const [location] = useLocation();
+  const [help, setHelp] = useState<boolean>(); // undefined until it is asked for
+  const [location, navigate] = useLocation();
   const [openAt, setOpenAt] = useState<string>(); // the menu of a narrow screen closes with every step
   const open = openAt === location;
   useShortcuts(() => setHelp(true));
+  const follow = (event: MouseEvent) => {
+    const path = pathToFollow(event);
+    if (path === undefined) return;
+    event.preventDefault();
+    navigate(path);
+  };
   return (
-    <div className={classes.shell}>
+    <div className={classes.shell} onClick={follow}>
       <a className={classes.skip} href="#main">
         Skip to the content
       </a>
@@ -63,7 +72,11 @@ export function Shell({ children }: { children: ReactNode }) {
           </Guard>
         </div>
       </main>
-      <Help opened={help} onClose={() => setHelp(false)} />
+      {help !== undefined && (
+        <Suspense>
+          <Help opened={help} onClose={() => setHelp(false)} />
+        </Suspense>
+      )}
     </div>
   );
 }
@@ -119,31 +132,6 @@ function LostFor({ since, reason }: { since: number | undefined; reason: string 
         Connection lost{since !== undefined && now - since >= 1_000 ? ` ${ago(since, now)} ago` : ""}. What you see is from then; it is being restored. {reason}
       </span>
     </p>
-  );
-}
-
-function Help({ opened, onClose }: { opened: boolean; onClose: () => void }) {
-  return (
-    <Modal opened={opened} onClose={onClose} title="Keyboard" lockScroll={false} centered closeButtonProps={{ "aria-label": "Close" }}>
-      <dl className={classes.help}>
-        {shortcuts.map((s) => (
-          <div key={s.keys}>
-            <dt>
-              {s.keys.split(" ").map((k) => (
-                <Kbd key={k}>{k}</Kbd>
-              ))}
-            </dt>
-            <dd>{s.title}</dd>
-          </div>
-        ))}
-        <div>
-          <dt>
-            <Kbd>↑</Kbd> <Kbd>↓</Kbd>
-          </dt>
-          <dd>From row to row</dd>
-        </div>
-      </dl>
-    </Modal>
   );
 }
 

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { Link } from "wouter";
-
 import { safeHref, visible } from "../lib/links";
 import { shortCommit } from "../lib/numbers";
 import { pathOf } from "../lib/paths";
+
+// These links are plain, since a table has hundreds of them; the shell follows them without a reload.
 
 /** An object's name, leading to its page. */
 export function Ref({ kind, id, short = false }: { kind: string; id: string; short?: boolean }) {
   const path = pathOf(kind, id);
   const text = visible(short ? id.slice(id.indexOf("/") + 1) : id);
   return path ? (
-    <Link href={path} title={`${kind} ${id}`}>
+    <a href={path} title={`${kind} ${id}`}>
       {text}
-    </Link>
+    </a>
   ) : (
     <span>{text}</span>
   );
@@ -22,9 +22,9 @@ export function Ref({ kind, id, short = false }: { kind: string; id: string; sho
 /** A commit's short name, leading to its page. */
 export function Commit({ commit }: { commit: string | undefined }) {
   return commit ? (
-    <Link href={`/commits/${encodeURIComponent(commit)}`} className="mono" title={commit}>
+    <a href={`/commits/${encodeURIComponent(commit)}`} className="mono" title={commit}>
       {shortCommit(commit)}
-    </Link>
+    </a>
   ) : (
     <span className="muted">–</span>
   );

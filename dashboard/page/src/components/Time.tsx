@@ -42,7 +42,7 @@ export function Ago({ at, suffix = "" }: { at: string | undefined; suffix?: stri
   if (ms === undefined) return <span>–</span>;
   const text = ago(ms, current);
   return (
-    <time dateTime={at} title={exactTime(ms)}>
+    <time dateTime={at} onPointerEnter={(e) => (e.currentTarget.title = exactTime(ms))}>
       {text}
       {suffix && text !== "now" ? suffix : ""}
     </time>

@@ -22,6 +22,9 @@ export interface Sort {
   descending: boolean;
 }
 
+/** What of the screen's height a view usually has beside its table: a guess, so that the first picture has the right rows. */
+const aroundTable = 130;
+
 interface Props<Row> {
   label: string;
   columns: readonly Column<Row>[];
@@ -47,8 +50,8 @@ export function VirtualTable<Row>({ label, columns, total, row, rowKey, sort, on
     count: total,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowHeight,
-    overscan: 12,
-    initialRect: { width: 1200, height: 800 },
+    overscan: 6,
+    initialRect: { width: 1200, height: Math.max(300, globalThis.innerHeight - aroundTable) },
   });
   const items = virtual.getVirtualItems();
   const first = items[0]?.index ?? 0;

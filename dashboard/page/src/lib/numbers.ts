@@ -2,11 +2,9 @@
 
 // Numbers for people.
 
-const grouped = new Intl.NumberFormat("en-GB");
-
-/** "10,000" */
+/** A whole number: "10,000". By hand, since the first use of Intl takes 20 ms of the first view. */
 export function count(n: number): string {
-  return grouped.format(n);
+  return String(n).replace(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
 /** "1 device", "12 devices" */

@@ -46,7 +46,13 @@ describe("times", () => {
 });
 
 describe("numbers", () => {
-  test("are grouped", () => expect(count(10_000)).toBe("10,000"));
+  test.each([
+    [0, "0"],
+    [999, "999"],
+    [10_000, "10,000"],
+    [1_234_567, "1,234,567"],
+    [-1_000, "-1,000"],
+  ])("%d is %s", (n, text) => expect(count(n)).toBe(text));
   test("have their plural", () => expect([plural(1, "device"), plural(2, "device"), plural(3, "more", "more")]).toEqual(["1 device", "2 devices", "3 more"]));
   test("of bytes", () => expect([0, 1023, 1024, 4301, 262_144, 5 * 1024 ** 4].map(bytes)).toEqual(["0 B", "1023 B", "1 KiB", "4.2 KiB", "256 KiB", "5 TiB"]));
   test("in percent never say all or none when it is not so", () => {

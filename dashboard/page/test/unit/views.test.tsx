@@ -139,6 +139,32 @@ describe("the page", () => {
   });
 });
 
+describe("links in a table", () => {
+  const open = () => {
+    window.history.pushState(null, "", "/devices");
+    render(<App source={only("devices", list([device]))} />);
+    return screen.getByRole("link", { name: "plant/x" });
+  };
+  test("lead to their view without a reload", async () => {
+    const link = open();
+    expect(fireEvent.click(link)).toBe(false); // the browser's own way is prevented
+    expect(location.pathname).toBe("/devices/plant/x");
+    expect((await screen.findByRole("heading", { level: 1 })).textContent).toContain("x");
+  });
+  test("are the browser's business when they shall open elsewhere", () => {
+    const link = open();
+    expect(fireEvent.click(link, { ctrlKey: true })).toBe(true);
+  });
+});
+
+test("a time says exactly when on hover", () => {
+  show("/events", only("events", list([event])));
+  const time = document.querySelector("time")!;
+  expect(time.title).toBe("");
+  fireEvent.pointerOver(time);
+  expect(time.title).toMatch(/^2026-01-0\d \d\d:\d\d:05\.000 /);
+});
+
 test("the terminal shows answers as text, errors, and completes", async () => {
   const source = new FakeSource(() => undefined);
   const { container } = show("/terminal", source);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { Button, MultiSelect, TextInput } from "@mantine/core";
+import { Button, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "wouter";
 
 import { Head } from "../../components/Head";
 import { State } from "../../components/Mark";
+import { PickSome } from "../../components/Pick";
 import { Commit, Ref } from "../../components/Ref";
 import { RowTable } from "../../components/RowTable";
 import { Search } from "../../components/Search";
@@ -118,9 +119,8 @@ function Facets({ get, set }: { get: (name: string) => string; set: (changes: Re
         const chosen = get(f) ? get(f).split(",") : [];
         const options = [...new Set([...Object.keys(known[f] ?? {}), ...chosen])].sort();
         return (
-          <MultiSelect
+          <PickSome
             key={f}
-            size="xs"
             w={[150, 190][chosen.length] ?? 250}
             aria-label={`Filter by ${f}`}
             placeholder={chosen.length > 0 ? "" : f.charAt(0).toUpperCase() + f.slice(1)}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { Select } from "@mantine/core";
 import { useState } from "react";
 
 import { EventTable } from "../../components/EventTable";
 import { Head } from "../../components/Head";
+import { Pick } from "../../components/Pick";
 import { Search } from "../../components/Search";
 import { Empty, View } from "../../components/ViewStates";
 import type { EventRow } from "../../lib/contract";
@@ -34,7 +34,7 @@ export function Events() {
   const loaded = useList<EventRow>("events", query({ ...filter, sort, ...window }));
   const filtered = Object.values(filter).some(Boolean);
   const choice = (name: string, label: string, data: { value: string; label: string }[] | string[], width: number) => (
-    <Select size="xs" w={width} aria-label={label} placeholder={label} data={data} value={get(name) || null} onChange={(v) => set({ [name]: v ?? "" })} clearable clearButtonProps={{ "aria-label": `Clear ${label}` }} />
+    <Pick w={width} aria-label={label} placeholder={label} data={data} value={get(name) || null} onChange={(v) => set({ [name]: v ?? "" })} clearable clearButtonProps={{ "aria-label": `Clear ${label}` }} />
   );
   return (
     <>

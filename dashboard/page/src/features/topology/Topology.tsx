@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { Select } from "@mantine/core";
-
 import { GroupTile, Tiles } from "../../components/Groups";
 import { Head } from "../../components/Head";
 import { Mark } from "../../components/Mark";
+import { Pick } from "../../components/Pick";
 import { Ref } from "../../components/Ref";
 import { Search } from "../../components/Search";
 import { Empty, View } from "../../components/ViewStates";
@@ -45,8 +44,7 @@ function Grouping({ group, onChange }: { group: string; onChange: (group: string
   const labels = loaded.status === "ready" ? Object.keys(loaded.data.labels ?? {}) : [];
   const keys = [...new Set([...labels.map((l) => `label:${l}`), ...(group.startsWith("label:") ? [group] : [])])].sort();
   return (
-    <Select
-      size="xs"
+    <Pick
       w={180}
       aria-label="Group by"
       data={[...keys.map((k) => ({ value: k, label: `by label ${k.slice(6)}` })), { value: "board", label: "by board" }, { value: "namespace", label: "by namespace" }, { value: "phase", label: "by phase" }]}
