@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -40,10 +38,6 @@ const (
 	readyTimeout    = 90 * time.Second
 	stopTimeout     = 10 * time.Second
 	renewalInterval = 12 * time.Hour
-
-	// defaultGCPercent trades 27 % more CPU for a third of the memory: the API
-	// server is idle most of the time and holds several caches of all objects.
-	defaultGCPercent = 50
 )
 
 // Options say where a cluster keeps its state and where it listens.
@@ -70,9 +64,7 @@ func Run(ctx context.Context, options Options, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(defaultGCPercent)
-	}
+	go fitCollector(ctx)
 
 	dir, err := openDataDir(options.DataDir)
 	if err != nil {

@@ -4,6 +4,7 @@ package device
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,11 +97,11 @@ func inSync(in *input, connected finding) (finding, string) {
 			waiting = first(waiting, instance)
 		}
 	}
-	wanted := len(in.instances)
+	all := len(in.instances)
 	if !connected.is(metav1.ConditionTrue) {
-		return finding{metav1.ConditionUnknown, connected.reason, "what runs on the device is not known while it is away"}, fmt.Sprintf("?/%d", wanted)
+		return finding{metav1.ConditionUnknown, connected.reason, "what runs on the device is not known while it is away"}, fmt.Sprintf("?/%d", all)
 	}
-	apps := fmt.Sprintf("%d/%d", running, wanted)
+	apps := fmt.Sprintf("%d/%d", running, all)
 	switch {
 	case failed != nil:
 		message := fmt.Sprintf("%s: %s", failed.Spec.Application, failed.Status.Phase)
@@ -111,11 +112,18 @@ func inSync(in *input, connected finding) (finding, string) {
 		}
 		return finding{metav1.ConditionFalse, v1alpha1.ReasonInstanceFails, message}, apps
 	case waiting != nil:
-		return finding{metav1.ConditionFalse, v1alpha1.ReasonOutOfSync, fmt.Sprintf("%d of %d apps wait for the device, %s among them", wanted-running, wanted, waiting.Spec.Application)}, apps
-	case wanted == 0:
+		return finding{metav1.ConditionFalse, v1alpha1.ReasonOutOfSync, fmt.Sprintf("%d of %d apps wait for the device, %s among them", all-running, all, waiting.Spec.Application)}, apps
+	case all == 0:
 		return finding{metav1.ConditionTrue, v1alpha1.ReasonInSync, "no app is meant for the device"}, apps
 	}
 	return finding{metav1.ConditionTrue, v1alpha1.ReasonInSync, "all apps run"}, apps
+}
+
+// wanted is how many apps a device should run by the text that counts them.
+func wanted(apps string) int {
+	_, text, _ := strings.Cut(apps, "/")
+	n, _ := strconv.Atoi(text) // 0 before the first count
+	return n
 }
 
 // answer is Running, Failed or Pending: what the device says to the Instance's present spec.

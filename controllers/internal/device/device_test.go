@@ -44,6 +44,7 @@ type world struct {
 	namespace string
 	process   *looptest.Process
 	move      time.Duration
+	grace     time.Duration
 }
 
 func newWorld(t *testing.T) *world {
@@ -67,7 +68,7 @@ func (w *world) start() {
 		if err := gateway.Setup(mgr, gateway.Options{Identities: keeper}); err != nil {
 			return err
 		}
-		return Setup(mgr, Options{Identities: keeper, Move: w.move})
+		return Setup(mgr, Options{Identities: keeper, Move: w.move, Grace: w.grace})
 	})
 }
 
@@ -230,6 +231,34 @@ func TestTheLifeOfADevice(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Apps that leave a device one after another cost one write of its status.
+func TestAppsThatLeaveTogetherAreToldOnce(t *testing.T) {
+	kube, err := cluster.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Client: kube, t: t, namespace: cluster.Namespace(t), grace: 8 * time.Second}
+	w.start()
+	edge, _ := w.gateway("edge", v1alpha1.GatewaySpec{})
+	device := w.device("sensor", v1alpha1.DeviceSpec{})
+	w.must(looptest.Connect(t.Context(), w, device, edge, true))
+	apps := []*v1alpha1.Instance{w.instance("one", "sensor"), w.instance("two", "sensor"), w.instance("three", "sensor")}
+	for _, app := range apps {
+		w.must(looptest.Report(t.Context(), w, app, v1alpha1.InstanceRunning, "", ""))
+	}
+	w.want(device, "Online edge 3/3 True/Online True/Connected True/InSync")
+	w.process.Writes.Quiet(t, 2*time.Second)
+	before := w.process.Writes.Count(w.namespace, "PATCH devices/status")
+	for _, app := range apps {
+		w.must(w.Delete(t.Context(), app))
+		time.Sleep(w.grace / 30) // long enough for a status of its own
+	}
+	w.want(device, "Online edge 0/0 True/Online True/Connected True/InSync")
+	if wrote := w.process.Writes.Count(w.namespace, "PATCH devices/status") - before; wrote != 1 {
+		t.Errorf("%d writes of the device's status when three apps left", wrote)
+	}
 }
 
 func TestAnIdentityThatIsRemovedIsMadeAgain(t *testing.T) {

@@ -39,6 +39,10 @@ type Options struct {
 	Now func() time.Time
 	// Workers is how many devices are looked at at once; 8 when zero.
 	Workers int
+	// Grace is how long apps may be under way before the status says that the device is out of sync, and how long it may
+	// count apps that have left; 1 s when zero. A change that is delivered at once is told by the Instances, and costs the
+	// device no two writes.
+	Grace time.Duration
 	// Move is how long a device may take from a gateway that is gone to another one before its status says that it is
 	// away; 30 s when zero.
 	Move time.Duration
@@ -50,10 +54,6 @@ const (
 	deviceByGateway  = "device.gateways" // assigned to it, or last connected to it; "" for those without
 	deviceByKey      = "device.keys"
 )
-
-// grace is how long apps may be under way before the status says that the device is out of sync: a change that is
-// delivered at once is told by the Instances, and costs the device no two writes.
-const grace = time.Second
 
 // backstop is when a device is looked at again that waits for a cache.
 const backstop = time.Second
@@ -72,6 +72,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 	if opts.Workers == 0 {
 		opts.Workers = 8
+	}
+	if opts.Grace == 0 {
+		opts.Grace = time.Second
 	}
 	if opts.Move == 0 {
 		opts.Move = 30 * time.Second
@@ -119,8 +122,8 @@ type reconciler struct {
 	events  recorder.EventRecorder
 	ledger  ledger
 	written loop.Written
-	// underWay has since when apps of a device are under way, by its key; moving since when the device itself is.
-	underWay, moving sync.Map
+	// held has since when a device's status waits to be written, by its key; moving since when the device is moving.
+	held, moving sync.Map
 }
 
 // Reconcile brings one device's identity and status up to date.
@@ -131,7 +134,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	device := &v1alpha1.Device{}
 	if err := r.Get(ctx, request.NamespacedName, device); apierrors.IsNotFound(err) {
 		r.ledger.drop(request.NamespacedName)
-		r.underWay.Delete(request.NamespacedName)
+		r.held.Delete(request.NamespacedName)
 		r.moving.Delete(request.NamespacedName)
 		return ctrl.Result{}, r.opts.Identities.Remove(ctx, pki.DeviceIdentity(request.Namespace, request.Name))
 	} else if err != nil {
@@ -154,17 +157,29 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: after}, r.report(ctx, in, &a)
 }
 
-// hold tells how long to wait with a write because all that is new is that apps are under way.
+// hold tells how long to wait with a write because all that is new is that apps are under way, or that some have left: when
+// several leave, one write tells of all.
 func (r *reconciler) hold(in *input, a *assessment) time.Duration {
 	status, key, now := &in.device.Status, client.ObjectKeyFromObject(in.device), r.opts.Now()
-	news := a.inSync.reason != v1alpha1.ReasonOutOfSync || !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionInSync) ||
-		a.phase != status.Phase || in.assigned.gateway != status.Gateway || in.device.Generation != status.ObservedGeneration
-	if news {
-		r.underWay.Delete(key)
+	same := a.phase == status.Phase && in.assigned.gateway == status.Gateway && in.device.Generation == status.ObservedGeneration
+	underWay := a.inSync.reason == v1alpha1.ReasonOutOfSync && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionInSync)
+	if !same || !underWay && !fewer(status, a) {
+		r.held.Delete(key)
 		return 0
 	}
-	since, _ := r.underWay.LoadOrStore(key, now)
-	return since.(time.Time).Add(grace).Sub(now)
+	since, _ := r.held.LoadOrStore(key, now)
+	return since.(time.Time).Add(r.opts.Grace).Sub(now)
+}
+
+// fewer tells whether apps have left a device of which nothing else is new.
+func fewer(status *v1alpha1.DeviceStatus, a *assessment) bool {
+	for kind, f := range map[string]finding{v1alpha1.ConditionReady: a.ready, v1alpha1.ConditionConnected: a.connected, v1alpha1.ConditionInSync: a.inSync} {
+		is := meta.FindStatusCondition(status.Conditions, kind)
+		if is == nil || is.Status != f.status || is.Reason != f.reason {
+			return false
+		}
+	}
+	return wanted(a.apps) < wanted(status.Apps)
 }
 
 func (r *reconciler) fillLedger(ctx context.Context) error {
