@@ -31,6 +31,24 @@ func TestAFleetThatWasInitialisedRuns(t *testing.T) {
 	}
 }
 
+// TestAnEmptyFleetIsUpAtOnce: who has no fleet yet need not wait for one.
+func TestAnEmptyFleetIsUpAtOnce(t *testing.T) {
+	s := &stack{t: t, home: home.Dir(filepath.Join(t.TempDir(), "home")), base: freePortBase(t)}
+	t.Cleanup(func() {
+		if out, err := s.wasmbed("--home", string(s.home), "down"); err != nil {
+			t.Errorf("down: %v\n%s", err, out)
+		}
+	})
+	out := s.must(t.TempDir(), program(t, "wasmbed"), "--home", string(s.home), "up", "--detach", "--port-base", strconv.Itoa(s.base))
+	if !strings.Contains(out, "empty, until a first commit is pushed") {
+		t.Errorf("up: %s", out)
+	}
+	out, err := s.wasmbed("--home", string(s.home), "status")
+	if err == nil || !strings.Contains(out, "push a first commit") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+}
+
 // TestUpWantsAFleetWhereOneIsNamed: nothing is started for a directory that holds none.
 func TestUpWantsAFleetWhereOneIsNamed(t *testing.T) {
 	at := filepath.Join(t.TempDir(), "home")

@@ -5,6 +5,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,6 +66,21 @@ func makeFleetRepository(dir home.Dir, source string) (string, error) {
 		return fmt.Sprintf("new and empty: %s has no kustomization.yaml", source), nil
 	}
 	return fmt.Sprintf("new, %d files from %s", len(files), source), nil
+}
+
+// withoutCommits tells whether a repository is there and no branch of it holds a commit.
+func withoutCommits(path string) bool {
+	repository, err := git.PlainOpen(path)
+	if err != nil {
+		return false
+	}
+	branches, err := repository.Branches()
+	if err != nil {
+		return false
+	}
+	defer branches.Close()
+	_, err = branches.Next()
+	return errors.Is(err, io.EOF)
 }
 
 // fleetFiles lists the files of a fleet below dir, relative and sorted: all of them, or what looks like a fleet where
