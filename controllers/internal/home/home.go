@@ -67,6 +67,9 @@ func (d Dir) Cluster(parts ...string) string { return d.path(append([]string{"cl
 // ComponentKubeconfig is the kubeconfig of one component's own identity.
 func (d Dir) ComponentKubeconfig(part string) string { return d.path("kube", part+".kubeconfig") }
 
+// ComponentCertificate is the certificate and the key that a component's kubeconfig names.
+func (d Dir) ComponentCertificate(part string) string { return d.path("kube", part+".pem") }
+
 // Data is a component's data directory.
 func (d Dir) Data(parts ...string) string { return d.path(append([]string{"data"}, parts...)...) }
 

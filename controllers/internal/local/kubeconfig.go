@@ -3,12 +3,15 @@
 package local
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -20,10 +23,11 @@ import (
 	"wasmbed.dev/controllers/pki"
 )
 
-// How long a component's client certificate is good for, and how much of it must be left at a start.
+// How long a component's client certificate is good for, how much of it must be left, and how often that is looked at.
 const (
 	componentValidity  = 365 * 24 * time.Hour
 	componentLeastLeft = 60 * 24 * time.Hour
+	componentRenewal   = 12 * time.Hour
 )
 
 // component is one process's identity in the API server.
@@ -61,7 +65,27 @@ func (c cluster) restConfig() (*rest.Config, error) {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", c.admin, err)
 	}
 	config.QPS, config.Burst = 50, 100
+	if c.embedded {
+		// The cluster renews what its kubeconfig holds; from a file this process takes it over.
+		file := c.home.ComponentCertificate("up")
+		if err := writeCertificate(file, config.CertData, config.KeyData); err != nil {
+			return nil, err
+		}
+		config.CertFile, config.KeyFile, config.CertData, config.KeyData = file, file, nil, nil
+	}
 	return config, nil
+}
+
+// writeCertificate puts a certificate and its key into one file, so that nobody finds one of another's.
+func writeCertificate(file string, cert, key []byte) error {
+	content := slices.Concat(cert, key)
+	if present, err := os.ReadFile(file); err == nil && bytes.Equal(present, content) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("write certificate: %w", err)
+	}
+	return home.WriteFile(file, content, 0o600)
 }
 
 // kubeconfig makes sure that the component's kubeconfig is there and good for a while, and returns its path.
@@ -82,10 +106,11 @@ func (c cluster) kubeconfig(who component) (string, error) {
 			user.Impersonate, user.ImpersonateGroups = who.user, append([]string{"system:authenticated"}, who.groups...)
 			continue
 		}
-		if user, err = c.certificate(path, who); err != nil {
+		file, err := c.certificate(who)
+		if err != nil {
 			return "", err
 		}
-		config.AuthInfos[name] = user
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificate: file, ClientKey: file}
 	}
 	content, err := clientcmd.Write(*config)
 	if err != nil {
@@ -97,28 +122,60 @@ func (c cluster) kubeconfig(who component) (string, error) {
 	return path, home.WriteFile(path, content, 0o600)
 }
 
-// certificate returns the one that the component has, or a new one when that is missing or ends soon.
-func (c cluster) certificate(path string, who component) (*clientcmdapi.AuthInfo, error) {
+// certificate returns the file with the component's, and makes a new one when that is missing or ends soon. Processes that
+// run read the file again.
+func (c cluster) certificate(who component) (string, error) {
+	file := c.home.ComponentCertificate(who.part)
 	caCert, err := os.ReadFile(c.home.Cluster("ca.crt"))
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster's client CA: %w", err)
+		return "", fmt.Errorf("read the cluster's client CA: %w", err)
 	}
-	if old, err := clientcmd.LoadFromFile(path); err == nil {
-		for _, user := range old.AuthInfos {
-			if stillGood(user.ClientCertificateData, caCert, time.Now().Add(componentLeastLeft)) == nil {
-				return user, nil
-			}
-		}
+	if present, err := os.ReadFile(file); err == nil && stillGood(present, caCert, time.Now().Add(componentLeastLeft)) == nil {
+		return file, nil
 	}
 	caKey, err := os.ReadFile(c.home.Cluster("ca.key"))
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster's client CA: %w", err)
+		return "", fmt.Errorf("read the cluster's client CA: %w", err)
 	}
 	cert, key, err := pki.KubeClient(caCert, caKey, who.user, who.groups, componentValidity)
 	if err != nil {
-		return nil, fmt.Errorf("make a client certificate for %s: %w", who.part, err)
+		return "", fmt.Errorf("make a client certificate for %s: %w", who.part, err)
 	}
-	return &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}, nil
+	return file, writeCertificate(file, cert, key)
+}
+
+// keepCertificates renews, until ctx ends, what the installation's processes show to the API server.
+func (i *installation) keepCertificates(ctx context.Context) {
+	ticker := time.NewTicker(componentRenewal)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := i.renewCertificates(ctx); err != nil && ctx.Err() == nil {
+				i.log.Error(err, "cannot renew the processes' certificates")
+			}
+		}
+	}
+}
+
+func (i *installation) renewCertificates(ctx context.Context) error {
+	_, err := i.cluster.restConfig()
+	all := []error{err, i.linkKubeconfig()}
+	parts := slices.Clone(components)
+	var gateways v1alpha1.GatewayList
+	if err := i.client.List(ctx, &gateways); err != nil {
+		all = append(all, fmt.Errorf("read gateways: %w", err))
+	}
+	for _, g := range gateways.Items {
+		parts = append(parts, gatewayComponent(g.Namespace, g.Name))
+	}
+	for _, who := range parts {
+		_, err := i.cluster.certificate(who)
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }
 
 func stillGood(certPEM, caPEM []byte, until time.Time) error {

@@ -172,6 +172,9 @@ func (i *installation) start(ctx context.Context, background *sync.WaitGroup) er
 		return err
 	}
 	background.Go(func() { i.handIdentity(ctx) })
+	if i.cluster.embedded {
+		background.Go(func() { i.keepCertificates(ctx) })
+	}
 	runner := &gateways{home: i.Home, ports: i.Ports, cluster: i.cluster, program: i.Program, supervisor: i.supervisor, log: i.log, started: map[string]string{}}
 	background.Go(func() {
 		if err := runner.run(ctx, i.objects); err != nil {
