@@ -118,8 +118,8 @@ bench-scale: build ## print what 10,000 devices cost, beside what bare requests 
 
 .PHONY: chaos
 chaos: build ## break an installation at random for an hour and watch (SEED=, FOR=)
-	@mkdir -p $(CACHE); $(GO) build -o $(CACHE)/chaos ./controllers/bench/chaos
-	@exec $(CACHE)/chaos -for $(or $(FOR),1h) $(if $(SEED),-seed $(SEED))
+	@mkdir -p $(CACHE)/chaos; $(GO) build -o $(CACHE)/chaos/ ./controllers/bench/chaos
+	@exec $(CACHE)/chaos/chaos -for $(or $(FOR),1h) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-wasm
 bench-wasm: ## print the runtime's speed and memory, on a virtual board

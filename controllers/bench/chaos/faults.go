@@ -26,6 +26,7 @@ type chaos struct {
 	log     func(format string, args ...any)
 	commits int
 	deck    []fault
+	long    bool // the run takes longer than longRun
 }
 
 // fault is something that breaks. It returns when it is over.
@@ -56,6 +57,9 @@ var faults = []fault{
 	{"the API server is slow", (*chaos).slowServer},
 	{"the API server refuses", (*chaos).refusingServer},
 	{"a disk is full", (*chaos).fullDisk},
+	{"a clock jumps", (*chaos).clockJumps},
+	{"everything is off until certificates have expired", (*chaos).offWhileCertificatesExpire},
+	{"nothing", (*chaos).nothing},
 }
 
 // draw is the next fault: each comes once, in an order that the seed decides, before one comes again.

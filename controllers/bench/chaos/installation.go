@@ -36,6 +36,8 @@ var parts = []string{"controllers", "gateway-" + namespace + ".edge", "simulator
 type installation struct {
 	program     string
 	home        home.Dir
+	base        int    // port
+	clocks      string // directory that says how far whose clock is ahead
 	clone       string
 	environment []string
 	objects     client.Client
@@ -46,18 +48,20 @@ type installation struct {
 }
 
 func start(ctx context.Context, bin, dir string, seed uint64) (*installation, error) {
-	program, err := filepath.Abs(filepath.Join(bin, "wasmbed"))
-	if err != nil {
+	i := &installation{home: home.Dir(filepath.Join(dir, "home")), clone: filepath.Join(dir, "clone"), clocks: filepath.Join(dir, "clocks")}
+	if err := os.Mkdir(i.clocks, 0o755); err != nil {
 		return nil, err
 	}
-	i := &installation{program: program, home: home.Dir(filepath.Join(dir, "home")), clone: filepath.Join(dir, "clone")}
 	i.environment = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=Chaos", "GIT_AUTHOR_EMAIL=chaos@example.org",
-		"GIT_COMMITTER_NAME=Chaos", "GIT_COMMITTER_EMAIL=chaos@example.org", "WASMBED_HOME="+string(i.home))
-	base, err := freePorts()
-	if err != nil {
+		"GIT_COMMITTER_NAME=Chaos", "GIT_COMMITTER_EMAIL=chaos@example.org", "WASMBED_HOME="+string(i.home), "WASMBED_CHAOS_CLOCKS="+i.clocks)
+	if err := i.buildProgram(ctx, bin); err != nil {
 		return nil, err
 	}
-	if i.proxy, err = newProxy(home.Loopback(home.PortsFrom(base).Device), seed); err != nil {
+	var err error
+	if i.base, err = freePorts(); err != nil {
+		return nil, err
+	}
+	if i.proxy, err = newProxy(home.Loopback(home.PortsFrom(i.base).Device), seed); err != nil {
 		return nil, err
 	}
 	if i.liar, err = newLiar(); err != nil {
@@ -67,10 +71,10 @@ func start(ctx context.Context, bin, dir string, seed uint64) (*installation, er
 		return i, err
 	}
 	fleet := filepath.Join(dir, "fleet")
-	if err := i.writeFleet(fleet, filepath.Dir(program)); err != nil {
+	if err := i.writeFleet(fleet, bin); err != nil {
 		return nil, err
 	}
-	if _, err := i.run(ctx, "", program, "up", "--detach", "--fleet", fleet, "--port-base", strconv.Itoa(base)); err != nil {
+	if _, err := i.run(ctx, "", i.program, "up", "--detach", "--fleet", fleet, "--port-base", strconv.Itoa(i.base)); err != nil {
 		return i, err
 	}
 	if _, err := i.run(ctx, "", "git", "clone", "-q", i.home.FleetRepository(), i.clone); err != nil {

@@ -74,7 +74,8 @@ func run(ctx context.Context, bin string, seed uint64, span time.Duration, log f
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go w.run(watching)
-	c := &chaos{installation: i, rand: rand.New(rand.NewPCG(seed, 1)), watcher: w, log: log}
+	go w.runCertificates(watching)
+	c := &chaos{installation: i, long: span >= longRun, rand: rand.New(rand.NewPCG(seed, 1)), watcher: w, log: log}
 	if err := c.admitLiar(ctx); err != nil {
 		return err
 	}
@@ -82,8 +83,9 @@ func run(ctx context.Context, bin string, seed uint64, span time.Duration, log f
 		return err
 	}
 	first := w.footprints()
-	for began, round := time.Now(), 1; round == 1 || time.Since(began) < span; round++ {
-		if err := c.round(ctx, round); err != nil {
+	began := time.Now()
+	for round := 1; round == 1 || time.Since(began) < span; round++ {
+		if err := c.round(ctx, round, began.Add(span)); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 		w.grown(first)
@@ -91,6 +93,11 @@ func run(ctx context.Context, bin string, seed uint64, span time.Duration, log f
 		if err := w.err(); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
+	}
+	signed := w.signed()
+	log("%d authorities signed", signed)
+	if signed < 2 && time.Since(began) > authorityLife {
+		return fmt.Errorf("the authority was not replaced within its life, %s", authorityLife)
 	}
 	return nil
 }
@@ -117,8 +124,12 @@ func (c *chaos) admitLiar(ctx context.Context) error {
 	return c.push(ctx)
 }
 
-func (c *chaos) round(ctx context.Context, number int) error {
-	for range faultsARound {
+// round does faults until there were enough or the run is over, at least one, and waits until all is well.
+func (c *chaos) round(ctx context.Context, number int, end time.Time) error {
+	for n := range faultsARound {
+		if n > 0 && time.Now().After(end) {
+			break
+		}
 		fault := c.draw()
 		c.log("round %d: %s", number, fault.name)
 		if err := fault.do(c, ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ func (w weather) String() string {
 type proxy struct {
 	listener net.Listener
 	target   string
+	accepted atomic.Int64 // connections of devices so far
 
 	mu    sync.Mutex
 	now   weather
@@ -87,6 +89,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
+		p.accepted.Add(1)
 		if p.weather() == closed {
 			_ = device.Close()
 			continue

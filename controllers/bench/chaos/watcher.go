@@ -34,10 +34,12 @@ type watcher struct {
 	held     map[string]map[string]bool            // device → applications that it held once
 	uids     map[string]string                     // Instance → UID that it had first
 	breaches []string
+	// authorities that signed so far, by their certificates.
+	authorities map[string]bool
 }
 
 func newWatcher(i *installation) *watcher {
-	w := &watcher{installation: i, values: map[string]map[string]protocol.Digest{}, held: map[string]map[string]bool{}, uids: map[string]string{}}
+	w := &watcher{installation: i, values: map[string]map[string]protocol.Digest{}, held: map[string]map[string]bool{}, uids: map[string]string{}, authorities: map[string]bool{}}
 	for _, application := range applications {
 		w.asked(application, "0", protocol.DigestOf(i.module))
 	}
@@ -197,6 +199,12 @@ func (w *watcher) converged(ctx context.Context, newest string) error {
 		if pid, err := w.pid(part); err != nil || ended(pid) {
 			return fmt.Errorf("the file %s names no process: %w", w.home.Run(part+".pid"), err)
 		}
+	}
+	if _, err := w.certificates(ctx, time.Now()); err != nil {
+		return err
+	}
+	for name, err := range w.served() {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	held := w.flash()
 	for _, i := range instances.Items {
