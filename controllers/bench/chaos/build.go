@@ -29,7 +29,7 @@ var shortLives = []edit{
 	{"controllers/pki/authority.go", "LeafValidity = 365 * 24 * time.Hour", "LeafValidity = " + nanoseconds(leafLife)},
 	{"controllers/pki/authority.go", "Backdate = time.Hour", "Backdate = " + nanoseconds(5*time.Second)},
 	{"controllers/internal/identity/identity.go", "settling = time.Hour", "settling = " + nanoseconds(10*time.Second)},
-	{"controllers/internal/identity/authority.go", "return 12 * time.Hour, nil", "return " + nanoseconds(2*time.Second) + ", nil"},
+	{"controllers/internal/identity/identity.go", "lookMost = 12 * time.Hour", "lookMost = " + nanoseconds(2*time.Second)},
 	{"controllers/internal/local/kubeconfig.go", "componentValidity  = 365 * 24 * time.Hour", "componentValidity = " + nanoseconds(leafLife)},
 	{"controllers/internal/local/kubeconfig.go", "componentLeastLeft = 60 * 24 * time.Hour", "componentLeastLeft = " + nanoseconds(leafLife/2)},
 	{"controllers/internal/local/kubeconfig.go", "componentRenewal   = 12 * time.Hour", "componentRenewal = " + nanoseconds(time.Second)},

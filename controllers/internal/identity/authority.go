@@ -94,7 +94,7 @@ func (k *Keeper) MaintainAuthority(ctx context.Context) (time.Duration, error) {
 			return settling, err
 		}
 	case now.Before(present.signer.Certificate.NotAfter.Add(-pki.AuthorityValidity / 3)):
-		return 12 * time.Hour, nil
+		return lookMost, nil
 	default:
 		if err := prepare(secret, present, now); err != nil {
 			return 0, err

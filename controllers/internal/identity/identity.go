@@ -40,6 +40,10 @@ import (
 	"wasmbed.dev/controllers/pki"
 )
 
+// lookMost is how long nothing is looked at, at most: who waits for the day of a renewal does not notice that a machine was
+// suspended, or its clock set forward.
+const lookMost = 12 * time.Hour
+
 // settling is how long every holder must have had a new authority in its bundle before that authority signs.
 const settling = time.Hour
 
@@ -201,7 +205,7 @@ func term(present *metav1.PartialObjectMetadata) (from, until time.Time, err err
 // valid already. The clock by which it was made may have been ahead, and nobody tells when a clock is set back.
 func lookAgain(present *metav1.PartialObjectMetadata, now time.Time) time.Duration {
 	from, until, _ := term(present) // outdated has parsed it
-	return max(min(until.Sub(now), now.Sub(from)), time.Second)
+	return max(min(until.Sub(now), now.Sub(from), lookMost), time.Second)
 }
 
 func (k *Keeper) create(ctx context.Context, h *Holder, ca *authority) error {

@@ -9,8 +9,8 @@ import (
 	"wasmbed.dev/controllers/pki"
 )
 
-// A certificate is looked at often while it is young, since the clock that made it may have been ahead, and then when it
-// is due.
+// A certificate is looked at often while it is young, since the clock that made it may have been ahead, then twice a day
+// and when it is due.
 func TestACertificateIsLookedAtAgain(t *testing.T) {
 	from := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	due := from.Add(1000 * time.Hour)
@@ -18,9 +18,10 @@ func TestACertificateIsLookedAtAgain(t *testing.T) {
 	secret.Annotations = map[string]string{pki.AnnotationValidFrom: from.Format(time.RFC3339), pki.AnnotationRenewAt: due.Format(time.RFC3339)}
 	for _, one := range []struct{ age, want time.Duration }{
 		{0, time.Second},
+		{2000 * time.Hour, time.Second},
 		{time.Hour, time.Hour},
-		{300 * time.Hour, 300 * time.Hour},
-		{700 * time.Hour, 300 * time.Hour},
+		{300 * time.Hour, lookMost},
+		{995 * time.Hour, 5 * time.Hour},
 		{1000 * time.Hour, time.Second},
 	} {
 		if got := lookAgain(secret, from.Add(one.age)); got != one.want {
