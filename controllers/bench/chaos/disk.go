@@ -101,7 +101,7 @@ func (c *chaos) fullDisk(ctx context.Context) error {
 		names[n] = d.name
 	}
 	c.log("  %s, for %s", strings.Join(names, ", "), span.Round(100*time.Millisecond))
-	c.watcher.flashFull.Store(time.Now().Add(span + 5*time.Second).UnixNano()) // devices try again all the time
+	c.watcher.allowUnsaved(span)
 	defer func() {
 		for _, d := range full {
 			if err := d.resize(d.size); err != nil {

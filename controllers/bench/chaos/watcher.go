@@ -26,8 +26,8 @@ import (
 // watcher checks all the time what must always be so.
 type watcher struct {
 	*installation
-	// flashFull is until when devices may run what they could not write down, in nanoseconds.
-	flashFull atomic.Int64
+	// unsaved is until when devices may run what they could not write down, in nanoseconds; see allowUnsaved.
+	unsaved atomic.Int64
 
 	mu       sync.Mutex
 	values   map[string]map[string]protocol.Digest // application → values that a pushed commit asked for, each with its module
@@ -156,6 +156,11 @@ func (w *watcher) checkDevice(device string, apps map[string]protocol.App) {
 	}
 }
 
+// allowUnsaved says that devices cannot write down for a while what they run. They try again all the time.
+func (w *watcher) allowUnsaved(span time.Duration) {
+	w.unsaved.Store(time.Now().Add(span + 5*time.Second).UnixNano())
+}
+
 func (w *watcher) checkInstance(i *v1alpha1.Instance, held map[string]map[string]protocol.App) {
 	w.mu.Lock()
 	first, known := w.uids[i.Name]
@@ -171,7 +176,7 @@ func (w *watcher) checkInstance(i *v1alpha1.Instance, held map[string]map[string
 		w.breach("instance %s asks for %q on %s, and no commit does", i.Name, i.Spec.Config["asked"], i.Spec.Device)
 	}
 	apps, read := held[i.Spec.Device]
-	if !read || time.Now().UnixNano() < w.flashFull.Load() || i.Status.Phase != v1alpha1.InstanceRunning || i.Status.ObservedGeneration == 0 {
+	if !read || time.Now().UnixNano() < w.unsaved.Load() || i.Status.Phase != v1alpha1.InstanceRunning || i.Status.ObservedGeneration == 0 {
 		return
 	}
 	if app := apps[i.Spec.Application]; int64(app.Spec) < i.Status.ObservedGeneration {
