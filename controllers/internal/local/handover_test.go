@@ -75,10 +75,11 @@ func TestACertificateThatHasExpiredIsLookedAtAgainSoon(t *testing.T) {
 		t.Helper()
 		file := i.Home.Data("dashboard", pki.KeyCertificate)
 		if err := poll(t.Context(), time.Minute, func(context.Context) error {
-			if text, err := os.ReadFile(file); err != nil || string(text) != string(secret.Data[pki.KeyCertificate]) {
-				return fmt.Errorf("%s holds another certificate (%v)", file, err)
+			text, err := os.ReadFile(file)
+			if err == nil && string(text) != string(secret.Data[pki.KeyCertificate]) {
+				err = fmt.Errorf("%s holds another certificate", file)
 			}
-			return nil
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}

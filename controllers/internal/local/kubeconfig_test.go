@@ -83,10 +83,14 @@ func TestProcessesGoOnWithRenewedCertificates(t *testing.T) {
 	}
 	for part, try := range read {
 		if err := poll(t.Context(), time.Minute, func(ctx context.Context) error {
-			if err := try(ctx); !apierrors.IsUnauthorized(err) {
-				return fmt.Errorf("%s is not refused with a certificate that has expired (%v)", part, err)
+			err := try(ctx)
+			switch {
+			case apierrors.IsUnauthorized(err):
+				return nil
+			case err == nil:
+				return fmt.Errorf("%s is let in with a certificate that has expired", part)
 			}
-			return nil
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
