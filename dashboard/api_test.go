@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -189,7 +190,7 @@ func TestListsAreFilteredSortedAndCut(t *testing.T) {
 		"search=YARD":                        "1 31 plant/odd",
 		"label=site%3DYard":                  "1 31 plant/odd",
 		"label=site+in+(Yard,x),!tier":       "1 31 plant/odd",
-		"sort=-name&limit=1":                 "",
+		"sort=-name&limit=2":                 "31 31 plant/odd plant/d00029",
 		"sort=state&limit=1":                 "31 31 plant/odd",
 		"sort=-label:site&limit=2":           "31 31 plant/d00002 plant/d00005",
 		"search=d0000&sort=-phase&limit=1":   "10 31 plant/d00000",
@@ -216,6 +217,57 @@ func TestListsAreFilteredSortedAndCut(t *testing.T) {
 		if status, m := w.get(t, "/api/v1/devices?"+query); status != http.StatusBadRequest || m["code"] != "BadRequest" || m["message"] == "" {
 			t.Errorf("%.60s: %d %v", query, status, m)
 		}
+	}
+}
+
+func TestNamesAreSortedAsPeopleDo(t *testing.T) {
+	var objects []any
+	for _, n := range []string{"10", "9", "1", "2", "a"} {
+		objects = append(objects, deviceObject("pump-"+n, v1alpha1.DeviceOnline, map[string]string{"site": "hall-" + n}))
+	}
+	w := newWorld(t, objects...)
+	names := func(items any, field string) (all []string) {
+		for _, item := range items.([]any) {
+			all = append(all, item.(map[string]any)[field].(string))
+		}
+		return all
+	}
+	want := []string{"plant/pump-1", "plant/pump-2", "plant/pump-9", "plant/pump-10", "plant/pump-a"}
+	turned := slices.Clone(want)
+	slices.Reverse(turned)
+	for query, want := range map[string][]string{"": want, "?sort=label:site": want, "?sort=-name": turned, "?sort=-label:site": turned, "?offset=2&limit=2": want[2:4]} {
+		_, m := w.get(t, "/api/v1/devices"+query)
+		if got := names(m["items"], "id"); !slices.Equal(got, want) {
+			t.Errorf("devices%s: %v", query, got)
+		}
+	}
+	_, m := w.get(t, "/api/v1/topology?group=label:site")
+	if got := names(m["gateways"].([]any)[0].(map[string]any)["groups"], "name"); !slices.Equal(got, []string{"hall-1", "hall-2", "hall-9", "hall-10", "hall-a"}) {
+		t.Errorf("groups: %v", got)
+	}
+	c := w.dial(t, "")
+	c.send(`{"type":"subscribe","id":1,"view":"devices","query":{}}`)
+	c.read()
+	w.apply(t, deviceObject("pump-3", v1alpha1.DeviceOnline, nil))
+	if inserted := c.read()["inserted"].([]any)[0].(map[string]any); inserted["at"] != 2.0 {
+		t.Errorf("a new device between 2 and 9: %v", inserted)
+	}
+}
+
+func TestTheSentenceWritesThousandsApart(t *testing.T) {
+	w := newWorld(t, devicesOf(1200)...)
+	sentence := func() any {
+		_, m := w.get(t, "/api/v1/overview")
+		return m["sentence"]
+	}
+	if got := sentence(); got != "All 1,200 devices run what git says." {
+		t.Error(got)
+	}
+	for i := range 1100 {
+		w.apply(t, deviceObject(fmt.Sprintf("d%05d", i), v1alpha1.DeviceOffline, nil))
+	}
+	if got := sentence(); got != "100 of 1,200 devices run what git says; 1,100 offline." {
+		t.Error(got)
 	}
 }
 

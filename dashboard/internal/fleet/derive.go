@@ -136,7 +136,7 @@ func (s *Store) module(digest, _ string) CommitModule {
 			m.Path, m.Size, m.Applications = a.Module.Path, a.Module.Size, append(m.Applications, a.ID)
 		}
 	}
-	slices.Sort(m.Applications)
+	slices.SortFunc(m.Applications, Natural)
 	return m
 }
 
@@ -167,6 +167,7 @@ func (c *Commit) takeTrace(t *trace.Trace) {
 	for _, a := range t.Applications {
 		c.Detail.Applications = append(c.Detail.Applications, CommitApplication{a.Name, a.Instances, a.Running, a.Failed, a.Waiting, quantiles(a.ToRunning)})
 	}
+	slices.SortFunc(c.Detail.Applications, func(a, b CommitApplication) int { return Natural(a.Name, b.Name) })
 	for _, f := range t.Failures {
 		c.Detail.Failures = append(c.Detail.Failures, Failure{f.Device, f.Application, string(f.Phase), f.Reason, clip(f.Message, maxText)})
 	}

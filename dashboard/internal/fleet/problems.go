@@ -57,7 +57,7 @@ func (t *trouble) addTo(groups map[string]*Problem) {
 	if t.since != 0 && (p.Since == 0 || t.since < p.Since) {
 		p.Since = t.since
 	}
-	at, _ := slices.BinarySearch(p.Objects, t.object)
+	at, _ := slices.BinarySearchFunc(p.Objects, t.object, Natural)
 	if at < maxNamed {
 		if p.Objects = slices.Insert(p.Objects, at, t.object); len(p.Objects) > maxNamed {
 			p.Objects = p.Objects[:maxNamed]

@@ -269,7 +269,7 @@ func (s *Store) Ask(kind Kind, key string, scope Scope, keep func(Row) bool, com
 		if c := compare(a, b); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Key(), b.Key())
+		return Natural(a.Key(), b.Key())
 	}}
 	for _, row := range t.rows {
 		if scope.Sees(row.Space()) {

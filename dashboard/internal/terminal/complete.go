@@ -83,7 +83,7 @@ func (t *Terminal) values(f *flag, scope fleet.Scope) []string {
 		for name := range seen {
 			names = append(names, name)
 		}
-		slices.Sort(names)
+		slices.SortFunc(names, fleet.Natural)
 		return names
 	case "--level":
 		return []string{"debug", "info", "warning", "error"}
@@ -106,7 +106,7 @@ func (t *Terminal) ids(kind fleet.Kind, begun string, scope fleet.Scope) (found 
 			found = append(found, id)
 		}
 	})
-	slices.Sort(found)
+	slices.SortFunc(found, fleet.Natural)
 	found = slices.Compact(found)
 	return found[:min(maxItems, len(found))]
 }

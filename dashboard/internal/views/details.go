@@ -355,6 +355,7 @@ func device(ctx context.Context, e *Engine, p Params, scope fleet.Scope) (any, e
 			d.Instances = append(d.Instances, i)
 		}
 	}
+	slices.SortFunc(d.Instances, func(a, b *fleet.Instance) int { return fleet.Natural(a.ID, b.ID) })
 	if c := o.Status.Connection; c != nil {
 		d.Connection = &Connection{Gateway: strings.Replace(c.Gateway, ".", "/", 1), Connected: c.Connected, Firmware: c.Firmware, Board: c.Board, Protocol: c.Protocol,
 			Memory: c.Memory, Boots: c.Boots, LastCrash: c.LastCrash}

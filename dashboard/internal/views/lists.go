@@ -29,8 +29,11 @@ func by[R fleet.Row, V cmp.Ordered](value func(R) V) compare {
 	return func(a, b fleet.Row) int { return cmp.Compare(value(a.(R)), value(b.(R))) }
 }
 
-// byID leaves the order to the ids.
-func byID(fleet.Row, fleet.Row) int { return 0 }
+func byText[R fleet.Row](text func(R) string) compare {
+	return func(a, b fleet.Row) int { return fleet.Natural(text(a.(R)), text(b.(R))) }
+}
+
+func byName(a, b fleet.Row) int { return fleet.Natural(a.Key(), b.Key()) }
 
 func reverse(c compare) compare { return func(a, b fleet.Row) int { return c(b, a) } }
 
@@ -45,31 +48,31 @@ var lists = map[string]*listView{
 			"count": by(func(p *fleet.Problem) int { return p.Count }), "since": by(func(p *fleet.Problem) fleet.Moment { return p.Since }),
 		}, filter: problemFilter},
 	"repositories": {kind: fleet.Repositories, params: params("search", "namespace", "state"), order: []string{"name", "state"},
-		sorts: map[string]compare{"name": byID, "state": fleet.ByState}, filter: objectFilter(nil)},
+		sorts: map[string]compare{"name": byName, "state": fleet.ByState}, filter: objectFilter(nil)},
 	"commits": {kind: fleet.Commits, params: params("search", "repository", "outcome", "state"), order: []string{"-time"},
 		sorts: map[string]compare{"time": reverse(fleet.ByTime)}, filter: commitFilter},
 	"applications": {kind: fleet.Applications, params: params("search", "namespace", "state", "label"), order: []string{"name", "state", "running", "failed", "revision"},
 		sorts: map[string]compare{
-			"name": byID, "state": fleet.ByState, "running": by(func(a *fleet.Application) int32 { return a.Running }),
+			"name": byName, "state": fleet.ByState, "running": by(func(a *fleet.Application) int32 { return a.Running }),
 			"failed": by(func(a *fleet.Application) int32 { return a.Failed }), "revision": by(func(a *fleet.Application) string { return a.Revision }),
 		}, filter: objectFilter(nil)},
 	"devices": {kind: fleet.Devices, params: params("search", "namespace", "phase", "state", "board", "backend", "gateway", "application", "label"),
 		order: []string{"name", "state", "phase", "board", "gateway", "since", "running"}, labelSorts: true,
 		sorts: map[string]compare{
-			"name": byID, "state": fleet.ByState, "phase": by(func(d *fleet.Device) string { return d.Phase }),
-			"board": by(func(d *fleet.Device) string { return d.Board }), "gateway": by(func(d *fleet.Device) string { return d.Gateway }),
+			"name": byName, "state": fleet.ByState, "phase": by(func(d *fleet.Device) string { return d.Phase }),
+			"board": byText(func(d *fleet.Device) string { return d.Board }), "gateway": byText(func(d *fleet.Device) string { return d.Gateway }),
 			"since": by(func(d *fleet.Device) fleet.Moment { return d.Since }), "running": by(func(d *fleet.Device) int { return d.Running }),
 		}, filter: objectFilter(deviceFilter)},
 	"instances": {kind: fleet.Instances, params: params("search", "namespace", "application", "device", "gateway", "phase", "state", "revision"),
 		order: []string{"name", "state", "phase", "device", "restarts", "runningAt"},
 		sorts: map[string]compare{
-			"name": byID, "state": fleet.ByState, "phase": by(func(i *fleet.Instance) string { return i.Phase }),
-			"device": by(func(i *fleet.Instance) string { return i.Device }), "restarts": by(func(i *fleet.Instance) int64 { return i.Restarts }),
+			"name": byName, "state": fleet.ByState, "phase": by(func(i *fleet.Instance) string { return i.Phase }),
+			"device": byText(func(i *fleet.Instance) string { return i.Device }), "restarts": by(func(i *fleet.Instance) int64 { return i.Restarts }),
 			"runningAt": by(func(i *fleet.Instance) fleet.Moment { return i.RunningAt }),
 		}, filter: objectFilter(instanceFilter)},
 	"gateways": {kind: fleet.Gateways, params: params("search", "namespace", "state"), order: []string{"name", "state", "assigned", "connected"},
 		sorts: map[string]compare{
-			"name": byID, "state": fleet.ByState, "assigned": by(func(g *fleet.Gateway) int32 { return g.Assigned }),
+			"name": byName, "state": fleet.ByState, "assigned": by(func(g *fleet.Gateway) int32 { return g.Assigned }),
 			"connected": by(func(g *fleet.Gateway) int32 { return g.Connected }),
 		}, filter: objectFilter(nil)},
 	"events": {kind: fleet.Events, params: params("search", "namespace", "kind", "object", "source", "type", "who", "since"), order: []string{"-time"},
@@ -120,7 +123,7 @@ func (v *listView) sorting(p Params) (compare, error) {
 	plain, down := strings.CutPrefix(name, "-")
 	order, ok := v.sorts[plain]
 	if key, isLabel := strings.CutPrefix(plain, "label:"); isLabel && v.labelSorts {
-		order, ok = by(func(d *fleet.Device) string { return d.Metadata.Labels[key] }), true
+		order, ok = byText(func(d *fleet.Device) string { return d.Metadata.Labels[key] }), true
 	}
 	if !ok {
 		return nil, badRequest("cannot sort by %.40q; there are: %s", plain, strings.Join(v.order, " "))

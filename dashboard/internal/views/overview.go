@@ -5,8 +5,8 @@ package views
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
@@ -113,7 +113,7 @@ func overview(_ context.Context, e *Engine, _ Params, scope fleet.Scope) (any, e
 func collect[R fleet.Row](e *Engine, kind fleet.Kind, scope fleet.Scope, order compare) []R {
 	rows := []R{}
 	e.Store.Each(kind, scope, func(row fleet.Row) { rows = append(rows, row.(R)) })
-	slices.SortFunc(rows, func(a, b R) int { return cmp.Or(order(a, b), strings.Compare(a.Key(), b.Key())) })
+	slices.SortFunc(rows, func(a, b R) int { return cmp.Or(order(a, b), fleet.Natural(a.Key(), b.Key())) })
 	return rows
 }
 
@@ -154,7 +154,7 @@ func (o *Overview) devices() string {
 			text = "The one device runs what git says"
 		}
 		if off := d.States[fleet.StateOff]; off > 0 {
-			text += fmt.Sprintf("; %d more are off", off)
+			text += "; " + number(off) + " more are off"
 		}
 		return text + "."
 	}
@@ -165,13 +165,13 @@ func (o *Overview) devices() string {
 		text string
 	}{{offline, "offline"}, {d.States[fleet.StateError], "with an error"}, {d.States[fleet.StateWorking], "on the way"}} {
 		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.text))
+			parts = append(parts, number(part.n)+" "+part.text)
 		}
 	}
 	if len(parts) == 0 {
-		parts = []string{fmt.Sprintf("%d not", d.NotReady)}
+		parts = []string{number(d.NotReady) + " not"}
 	}
-	return fmt.Sprintf("%d of %s run what git says; %s.", good, count(good+d.NotReady, "device"), strings.Join(parts, ", "))
+	return number(good) + " of " + count(good+d.NotReady, "device") + " run what git says; " + strings.Join(parts, ", ") + "."
 }
 
 // rest tells what is wrong beside the devices.
@@ -198,5 +198,14 @@ func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return number(n) + " " + what + "s"
+}
+
+// number writes thousands apart, as the page does: 10,000.
+func number(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }

@@ -59,7 +59,7 @@ func system(ctx context.Context, e *Engine, _ Params, scope fleet.Scope) (any, e
 		return nil, fmt.Errorf("%w: nothing is measured here", ErrUnavailable)
 	}
 	s := e.System(scope)
-	gateways := first(maxAsked, collect[*fleet.Gateway](e, fleet.Gateways, scope, byID))
+	gateways := first(maxAsked, collect[*fleet.Gateway](e, fleet.Gateways, scope, byName))
 	s.Gateways = make([]SystemGateway, len(gateways))
 	var asked sync.WaitGroup
 	for i, g := range gateways {

@@ -106,7 +106,7 @@ func topology(_ context.Context, e *Engine, p Params, scope fleet.Scope) (any, e
 			g.Devices = append(g.Devices, TopologyDevice{d.ID, d.State})
 		}
 	})
-	for _, g := range collect[*fleet.Gateway](e, fleet.Gateways, scope, byID) {
+	for _, g := range collect[*fleet.Gateway](e, fleet.Gateways, scope, byName) {
 		t.Gateways = append(t.Gateways, TopologyGateway{ID: g.ID, State: g.State, Assigned: g.Assigned, Connected: g.Connected})
 		if byGateway[g.ID] == nil {
 			byGateway[g.ID] = map[string]*TopologyGroup{}
@@ -117,7 +117,7 @@ func topology(_ context.Context, e *Engine, p Params, scope fleet.Scope) (any, e
 			t.Gateways = append(t.Gateways, TopologyGateway{ID: id, State: fleet.StateOff})
 		}
 	}
-	slices.SortFunc(t.Gateways, func(a, b TopologyGateway) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(t.Gateways, func(a, b TopologyGateway) int { return fleet.Natural(a.ID, b.ID) })
 	for i := range t.Gateways {
 		t.Gateways[i].fill(byGateway[t.Gateways[i].ID], t.Total <= maxDrawn)
 	}
@@ -131,15 +131,15 @@ func (g *TopologyGateway) fill(groups map[string]*TopologyGroup, draw bool) {
 		if !draw {
 			group.Devices = nil
 		}
-		slices.SortFunc(group.Devices, func(a, b TopologyDevice) int { return strings.Compare(a.ID, b.ID) })
+		slices.SortFunc(group.Devices, func(a, b TopologyDevice) int { return fleet.Natural(a.ID, b.ID) })
 		g.Devices += group.Count
 		g.Groups = append(g.Groups, *group)
 	}
-	byName := func(a, b TopologyGroup) int { return strings.Compare(a.Name, b.Name) }
-	slices.SortFunc(g.Groups, func(a, b TopologyGroup) int { return cmp.Or(cmp.Compare(b.Count, a.Count), byName(a, b)) })
+	named := func(a, b TopologyGroup) int { return fleet.Natural(a.Name, b.Name) }
+	slices.SortFunc(g.Groups, func(a, b TopologyGroup) int { return cmp.Or(cmp.Compare(b.Count, a.Count), named(a, b)) })
 	g.MoreGroups = max(0, len(g.Groups)-maxGroups)
 	g.Groups = first(maxGroups, g.Groups)
-	slices.SortFunc(g.Groups, byName)
+	slices.SortFunc(g.Groups, named)
 }
 
 // Facets are what devices can be filtered by, with counts.

@@ -17,7 +17,7 @@ export function progress(a: ApplicationRow): Part[] {
   const waiting = Math.max(0, a.target - a.running - a.failed - away);
   return [
     { label: "Running", value: a.running, tone: "good" },
-    { label: "On its way", value: waiting, tone: "busy" },
+    { label: "On the way", value: waiting, tone: "busy" },
     { label: "Failed", value: a.failed, tone: "bad" },
     { label: "Offline", value: away, tone: "warn" },
   ];
@@ -30,7 +30,7 @@ export function byPhase(counts: Counts | undefined, href?: (phase: string) => st
 
 /** Counts by row state as parts, what is well first. */
 export function byState(counts: Counts | undefined): Part[] {
-  return sorted(Object.entries(counts ?? {}).map(([state, value]) => ({ label: rowWord(state), value, tone: rowTone(state) })));
+  return sorted(Object.entries(counts ?? {}).map(([state, value]) => ({ label: rowWord(state, value), value, tone: rowTone(state) })));
 }
 
 function sorted(parts: Part[]): Part[] {

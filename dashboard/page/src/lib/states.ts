@@ -97,9 +97,10 @@ export function rowTone(state: string | undefined): Tone {
   return (state !== undefined && Object.hasOwn(rowTones, state) && rowTones[state]) || "unknown";
 }
 
-const rowWords: Record<string, string> = { ok: "As git says", working: "On its way", warning: "Look at it", error: "Wrong", off: "Off" };
+const rowWords: Record<string, string> = { ok: "As git says", working: "On the way", warning: "Needs a look", error: "Wrong", off: "Off" };
 
-/** A row's `state` in words. */
-export function rowWord(state: string): string {
+/** The `state` of one row, or of so many, in words. */
+export function rowWord(state: string, n = 1): string {
+  if (state === "warning" && n !== 1) return "Need a look";
   return (Object.hasOwn(rowWords, state) && rowWords[state]) || "Unknown";
 }

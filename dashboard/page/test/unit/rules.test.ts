@@ -50,7 +50,7 @@ describe("progress", () => {
   const app = { id: "p/a", metadata: { namespace: "p", name: "a" }, state: "working" as const, target: 12, updated: 6, running: 3, failed: 1, offline: 2 };
   test("adds up to the target", () => {
     const parts = progress(app);
-    expect(parts.map((p) => [p.label, p.value])).toEqual([["Running", 3], ["On its way", 6], ["Failed", 1], ["Offline", 2]]);
+    expect(parts.map((p) => [p.label, p.value])).toEqual([["Running", 3], ["On the way", 6], ["Failed", 1], ["Offline", 2]]);
     expect(progress({ ...app, offline: 99 }).reduce((s, p) => s + p.value, 0)).toBe(12);
     expect(progress({ ...app, running: 20 }).every((p) => p.value >= 0)).toBe(true);
   });
@@ -58,6 +58,10 @@ describe("progress", () => {
     expect(byPhase({ Offline: 1, Online: 15, Off: 0 }).map((p) => p.label)).toEqual(["Online", "Offline"]);
     expect(byState({ error: 2, ok: 1 }).map((p) => p.tone)).toEqual(["good", "bad"]);
     expect(byState(undefined)).toEqual([]);
+    expect([1, 3].map((n) => byState({ warning: n, working: n }).map((p) => p.label))).toEqual([
+      ["On the way", "Needs a look"],
+      ["On the way", "Need a look"],
+    ]);
   });
 });
 

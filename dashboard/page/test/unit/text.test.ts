@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 
 import { place, spans } from "../../src/lib/commits";
 import { safeHref, visible } from "../../src/lib/links";
+import { compareNames } from "../../src/lib/names";
 import { bytes, count, percent, plural, shortDigest } from "../../src/lib/numbers";
 import { parseChange, parseSort, formatSort, pathOf, query } from "../../src/lib/paths";
 import { lastOf, scaled } from "../../src/lib/series";
@@ -62,6 +63,13 @@ describe("numbers", () => {
     expect(percent(0, 0)).toBe(0);
   });
   test("of digests are cut", () => expect(shortDigest(`sha256:${"ab".repeat(32)}`)).toBe("sha256:abababababab"));
+});
+
+describe("names", () => {
+  test.each(["hall-1 hall-2 hall-10 hall-a", "plant/d09 plant/d9 plant/d10 plant/e1", "a a-1 a-1-9 a-1-10 a1 ab", "x0 x00 x01 x1 x1a x01b", " 1 9 10 99999999999999999999 100000000000000000000"])("are sorted as people do: %s", (text) => {
+    const want = text.split(" ");
+    expect([...want].reverse().sort(compareNames)).toEqual(want);
+  });
 });
 
 describe("what comes from outside", () => {

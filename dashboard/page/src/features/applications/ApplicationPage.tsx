@@ -88,7 +88,7 @@ function Figure({ name, value, bad = false }: { name: string; value: number; bad
 function waveParts(w: Wave): Part[] {
   return [
     { label: "Running", value: w.running, tone: "good" },
-    { label: "On its way", value: w.waiting, tone: "busy" },
+    { label: "On the way", value: w.waiting, tone: "busy" },
     { label: "Failed", value: w.failed, tone: "bad" },
   ];
 }

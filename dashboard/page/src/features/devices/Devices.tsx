@@ -17,6 +17,7 @@ import type { DeviceRow, FacetsValue } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
 import { deviceFilters, devicesQuery, firstWindow } from "../../lib/first";
 import { visible } from "../../lib/links";
+import { compareNames } from "../../lib/names";
 import { count } from "../../lib/numbers";
 import { rowTone } from "../../lib/states";
 import { useList, useValue } from "../../lib/use";
@@ -117,7 +118,7 @@ function Facets({ get, set }: { get: (name: string) => string; set: (changes: Re
     <>
       {filters.map((f) => {
         const chosen = get(f) ? get(f).split(",") : [];
-        const options = [...new Set([...Object.keys(known[f] ?? {}), ...chosen])].sort();
+        const options = [...new Set([...Object.keys(known[f] ?? {}), ...chosen])].sort(compareNames);
         return (
           <PickSome
             key={f}
@@ -146,7 +147,7 @@ function LabelFilter({ value, onChange, facets }: { value: string; onChange: (la
     setBefore(value);
     setText(value);
   }
-  const offered = Object.entries(facets.labels ?? {}).flatMap(([k, values]) => Object.keys(values).map((v) => `${k}=${v}`));
+  const offered = Object.entries(facets.labels ?? {}).flatMap(([k, values]) => Object.keys(values).map((v) => `${k}=${v}`)).sort(compareNames);
   return (
     <form
       onSubmit={(e) => {

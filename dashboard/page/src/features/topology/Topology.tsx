@@ -10,6 +10,7 @@ import { Empty, View } from "../../components/ViewStates";
 import type { FacetsValue, TopologyValue } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
 import { topologyQuery } from "../../lib/first";
+import { compareNames } from "../../lib/names";
 import { count, plural } from "../../lib/numbers";
 import { rowTone } from "../../lib/states";
 import { useValue } from "../../lib/use";
@@ -42,7 +43,7 @@ export function Topology() {
 function Grouping({ group, onChange }: { group: string; onChange: (group: string) => void }) {
   const loaded = useValue<FacetsValue>("facets", {});
   const labels = loaded.status === "ready" ? Object.keys(loaded.data.labels ?? {}) : [];
-  const keys = [...new Set([...labels.map((l) => `label:${l}`), ...(group.startsWith("label:") ? [group] : [])])].sort();
+  const keys = [...new Set([...labels.map((l) => `label:${l}`), ...(group.startsWith("label:") ? [group] : [])])].sort(compareNames);
   return (
     <Pick
       w={180}
