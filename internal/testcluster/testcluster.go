@@ -9,7 +9,7 @@
 //
 // The binary is the one that the environment variable WASMBED_CLUSTER names, or bin/wasmbed-cluster in the
 // repository. When there is none the tests fail and say how to build it; they are never skipped. Tests of one
-// package share the cluster: each works in a namespace of its own ([Cluster.Namespace]).
+// package share the cluster: each works in a namespace of its own ([Cluster.Namespace]). Where fuzz targets run there is none.
 package testcluster
 
 import (
@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -68,6 +69,10 @@ func Main(m *testing.M, cluster **Cluster) {
 }
 
 func run(m *testing.M, cluster **Cluster) int {
+	flag.Parse()
+	if fuzz := flag.Lookup("test.fuzz"); fuzz.Value.String() != "" {
+		return m.Run() // fuzz targets try parsers, in processes of their own
+	}
 	c, err := New()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testcluster:", err)
@@ -115,7 +120,7 @@ func (c *Cluster) Start() error {
 		return err
 	}
 	defer stderr.Close()
-	command := exec.Command(c.binary, "--data-dir", c.data(), "--port", strconv.Itoa(c.port))
+	command := exec.Command(c.binary, "--data-dir", c.Data(), "--port", strconv.Itoa(c.port))
 	command.Stderr = stderr
 	// The child ends with the test process, however that ends. The signal is tied to the thread that starts it.
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -193,19 +198,22 @@ func (c *Cluster) end(signal syscall.Signal) {
 // PID is the process's, while it runs.
 func (c *Cluster) PID() int { return c.process.Pid }
 
+// Data is the directory of the cluster's state.
+func (c *Cluster) Data() string { return filepath.Join(c.dir, "data") }
+
 // Admin is the configuration of a user who may do everything. It is a copy.
 func (c *Cluster) Admin() *rest.Config { return rest.CopyConfig(c.admin) }
 
 // AdminKubeconfig is the path of the kubeconfig behind Admin.
-func (c *Cluster) AdminKubeconfig() string { return filepath.Join(c.data(), "admin.kubeconfig") }
+func (c *Cluster) AdminKubeconfig() string { return filepath.Join(c.Data(), "admin.kubeconfig") }
 
 // ForUser is the configuration of a user with a client certificate of its own: what it may do is what roles say.
 func (c *Cluster) ForUser(user string, groups ...string) (*rest.Config, error) {
-	cert, err := os.ReadFile(filepath.Join(c.data(), "ca.crt"))
+	cert, err := os.ReadFile(filepath.Join(c.Data(), "ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	key, err := os.ReadFile(filepath.Join(c.data(), "ca.key"))
+	key, err := os.ReadFile(filepath.Join(c.Data(), "ca.key"))
 	if err != nil {
 		return nil, err
 	}
@@ -349,8 +357,6 @@ func (c *Cluster) awaitEstablished(ctx context.Context) error {
 		}
 	}
 }
-
-func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
 func (c *Cluster) readAdmin() error {
 	admin, err := clientcmd.BuildConfigFromFlags("", c.AdminKubeconfig())

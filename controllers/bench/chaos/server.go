@@ -17,6 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// snapshotAge is the least age of the copy: meanwhile a gateway's Lease changes and every process asks about it.
+const snapshotAge = 10 * time.Second
+
 // oldSnapshot takes a copy of the API server's data as a power cut would leave it, lets commits be delivered, and brings
 // the API server back from the copy: everything that was written meanwhile is forgotten there, and nowhere else.
 func (c *chaos) oldSnapshot(ctx context.Context) error {
@@ -25,6 +28,7 @@ func (c *chaos) oldSnapshot(ctx context.Context) error {
 	if taken, err := c.copyCluster(ctx, copied); !taken || err != nil {
 		return err
 	}
+	old := time.Now().Add(snapshotAge)
 	for range 1 + c.rand.IntN(3) {
 		if err := c.goodCommit(ctx); err != nil {
 			return err
@@ -32,6 +36,9 @@ func (c *chaos) oldSnapshot(ctx context.Context) error {
 		if err := pause(ctx, c.between(500*time.Millisecond, 3*time.Second)); err != nil {
 			return err
 		}
+	}
+	if err := pause(ctx, time.Until(old)); err != nil {
+		return err
 	}
 	return c.restoreCluster(ctx, copied)
 }
