@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -40,7 +41,7 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the built programs")
 	flag.Parse()
 	ctrllog.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *bin, *application, *boards, *pushes, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
