@@ -67,6 +67,7 @@ func runAPIServer(ctx context.Context, dir *dataDir, listener net.Listener, etcd
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 
 	server := options.NewServerRunOptions()
+	addFieldOwners(server)
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range server.Flags().FlagSets {
 		flags.AddFlagSet(set)
