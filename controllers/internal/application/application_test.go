@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -245,6 +247,39 @@ func TestAnApplicationRunsChangesAndGoes(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestInstancesGoInTheOrderOfDevices, as far as several are removed at a time.
+func TestInstancesGoInTheOrderOfDevices(t *testing.T) {
+	w := newWorld(t)
+	const count = 80
+	w.devices(count)
+	w.gateway(run)
+	app := w.application("blink", func(spec *v1alpha1.ApplicationSpec) {
+		all := intstr.FromString("100%")
+		spec.Rollout.MaxUnavailable = &all
+	})
+	w.ready(app, v1alpha1.ReasonRolledOut, fmt.Sprintf("%[1]d %[1]d %[1]d 0 0", count))
+	watcher, err := client.NewWithWatch(cluster.Admin(), client.Options{Scheme: testcluster.Scheme()})
+	w.must(err)
+	events, err := watcher.Watch(t.Context(), &v1alpha1.InstanceList{}, client.InNamespace(w.namespace))
+	w.must(err)
+	defer events.Stop()
+	w.must(w.Delete(t.Context(), app))
+	var left []string
+	for event := range events.ResultChan() {
+		if event.Type == watch.Deleted {
+			left = append(left, event.Object.(*v1alpha1.Instance).Spec.Device)
+		}
+		if len(left) == count {
+			break
+		}
+	}
+	for place, device := range slices.Sorted(slices.Values(left)) {
+		if at := slices.Index(left, device); at < place-20 || at > place+20 {
+			t.Errorf("%s left as number %d, and is number %d by name", device, at, place)
+		}
+	}
 }
 
 func TestARolloutStopsAtAFailingWaveAndGoesOnAfterAFix(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -243,7 +245,7 @@ func (r *reconciler) tell(app *v1alpha1.Application, plan *placement.Result) {
 }
 
 // cleanUp removes what an Application left behind. Each removal's event leads here again, while the cache still shows others that are gone already:
-// those are not asked for twice.
+// those are not asked for twice. Applications that go together leave devices in the same order, so that a device's status tells of all at once.
 func (r *reconciler) cleanUp(ctx context.Context, key client.ObjectKey) error {
 	r.pace.Forget(key)
 	r.selectors.forget(key)
@@ -264,5 +266,6 @@ func (r *reconciler) cleanUp(ctx context.Context, key client.ObjectKey) error {
 			gone.Delete = append(gone.Delete, instance)
 		}
 	}
+	slices.SortFunc(gone.Delete, func(a, b *v1alpha1.Instance) int { return strings.Compare(a.Spec.Device, b.Spec.Device) })
 	return r.carryOut(ctx, &v1alpha1.Application{}, gone, written)
 }
