@@ -7,6 +7,7 @@ import { useEffect, useRef } from "react";
 import UPlot from "uplot";
 
 import type { Series } from "../lib/contract";
+import { bytes } from "../lib/numbers";
 import { lastOf } from "../lib/series";
 import { parseTime } from "../lib/time";
 import classes from "./Chart.module.css";
@@ -19,6 +20,9 @@ interface Props {
   format: (value: number) => string;
   height?: number;
 }
+
+/** Steps of an axis for bytes: what reads well in KiB and MiB. */
+const binarySteps = Array.from({ length: 45 }, (_, i) => 2 ** i);
 
 const colours = ["--accent", "--good", "--warn"];
 
@@ -79,7 +83,7 @@ function options(width: number, height: number, lines: Props["lines"], format: (
     scales: { y: { range: (_, min, max) => [Math.min(0, min), max > 0 ? max * 1.1 : 1] } },
     axes: [
       { ...axis, space: 70, size: 24, values: (_, splits) => splits.map((s) => new Date(s * 1_000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })) },
-      { ...axis, space: 34, size: 62, values: (_, splits) => splits.map(format) },
+      { ...axis, space: 30, size: 62, ...(format === bytes ? { incrs: binarySteps } : {}), values: (_, splits) => splits.map(format) },
     ],
     series: [{}, ...lines.map(([, label], i) => ({ label, stroke: colour(colours[i] ?? "--muted"), width: 1.5, points: { show: false }, spanGaps: false }))],
   };

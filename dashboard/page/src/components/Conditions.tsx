@@ -12,14 +12,14 @@ export function Conditions({ conditions }: { conditions: readonly Condition[] })
   return (
     <div className="scroll-x" tabIndex={0} role="group" aria-label="Conditions">
       <table className="table">
-        <thead>
+        <tbody>
           <tr>
             <th>Condition</th>
             <th>Reason</th>
             <th>Message</th>
             <th>Since</th>
           </tr>
-        </thead>
+        </tbody>
         <tbody>
           {conditions.map((c) => (
             <tr key={c.type}>

@@ -25,6 +25,9 @@ export interface Sort {
 /** What of the screen's height a view usually has beside its table: a guess, so that the first picture has the right rows. */
 const aroundTable = 130;
 
+/** The head and the border. */
+const aroundRows = 36;
+
 interface Props<Row> {
   label: string;
   columns: readonly Column<Row>[];
@@ -71,7 +74,7 @@ export function VirtualTable<Row>({ label, columns, total, row, rowKey, sort, on
   };
 
   return (
-    <div className={classes.scroller} ref={scroller} onKeyDown={move} role="table" aria-label={label} aria-rowcount={total + 1} tabIndex={0}>
+    <div className={classes.scroller} style={{ maxHeight: aroundRows + total * rowHeight }} ref={scroller} onKeyDown={move} role="table" aria-label={label} aria-rowcount={total + 1} tabIndex={0}>
       <div className={classes.head} role="rowgroup" style={{ minWidth }}>
         <div className={classes.row} role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
           {columns.map((c) => (

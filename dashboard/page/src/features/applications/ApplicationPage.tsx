@@ -38,7 +38,7 @@ export function ApplicationPage({ namespace, name }: { namespace: string; name: 
       </Head>
       <View what="application" loaded={loaded} isEmpty={(v) => !v.id} empty={<Empty title="There is no such application" />}>
         {(v) => (
-          <div className="columns">
+          <div className="columns two">
             <Rollout value={v} />
             <About value={v} />
             <Given value={v} />
@@ -57,7 +57,7 @@ function Rollout({ value: v }: { value: ApplicationValue }) {
   const parts = progress(v);
   const waves = v.waves ?? [];
   return (
-    <Panel title="Rollout" className="wide" aside={v.rolloutStartedAt && <>began <Ago at={v.rolloutStartedAt} suffix=" ago" /></>}>
+    <Panel title="Rollout" className="wide" aside={v.rolloutStartedAt && <span>began <Ago at={v.rolloutStartedAt} suffix=" ago" /></span>}>
       <div className={classes.rollout}>
         <div className={classes.figures}>
           <Figure name="Target" value={v.target} />
@@ -98,7 +98,7 @@ function Waves({ waves, waiting }: { waves: readonly Wave[]; waiting: number }) 
   const most = Math.max(waiting, ...waves.map((w) => w.devices));
   return (
     <table className={classes.waves}>
-      <thead>
+      <tbody>
         <tr>
           <th>Wave</th>
           <th>
@@ -109,7 +109,7 @@ function Waves({ waves, waiting }: { waves: readonly Wave[]; waiting: number }) 
           <th className="number">Failed</th>
           <th className="number">Took</th>
         </tr>
-      </thead>
+      </tbody>
       <tbody>
         {waves.map((w) => (
           <tr key={w.wave}>

@@ -26,9 +26,9 @@ const columns: Column<ApplicationRow>[] = [
   { id: "running", title: "Running", min: 90, sortable: true, number: true, cell: (a) => `${count(a.running)}/${count(a.target)}` },
   { id: "failed", title: "Failed", min: 70, sortable: true, number: true, cell: (a) => count(a.failed) },
   { id: "offline", title: "Offline", min: 70, number: true, cell: (a) => count(a.offline) },
-  { id: "state", title: "State", min: 150, grow: 1, sortable: true, cell: (a) => <span title={visible(a.message ?? "")}>{a.suspended ? "Suspended" : a.reason}{a.wave ? `, wave ${a.wave}` : ""}</span> },
+  { id: "state", title: "State", min: 140, grow: 1, sortable: true, cell: (a) => <span title={visible(a.message ?? "")}>{a.suspended ? "Suspended" : a.reason}{a.wave ? `, wave ${a.wave}` : ""}</span> },
   { id: "revision", title: "Commit", min: 90, sortable: true, cell: (a) => <Commit commit={a.revision} /> },
-  { id: "module", title: "Module", min: 180, grow: 1.4, cell: (a) => visible(a.module?.path ?? "") },
+  { id: "module", title: "Module", min: 150, grow: 1.4, cell: (a) => visible(a.module?.path ?? "") },
   { id: "size", title: "Size", min: 80, number: true, cell: (a) => (a.module?.size === undefined ? "–" : bytes(a.module.size)) },
 ];
 

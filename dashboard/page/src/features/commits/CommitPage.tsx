@@ -113,14 +113,14 @@ function Failures({ value: v }: { value: CommitValue }) {
     <Panel title="Failures" className={classes.wide ?? ""} flush aside={v.moreFailures ? `and ${count(v.moreFailures)} more` : undefined}>
       <div className="scroll-x" tabIndex={0} role="group" aria-label="Failures">
         <table className="table">
-          <thead>
+          <tbody>
             <tr>
               <th>Device</th>
               <th>Application</th>
               <th>State</th>
               <th>Why</th>
             </tr>
-          </thead>
+          </tbody>
           <tbody>
             {v.failures?.map((f) => (
               <tr key={`${f.device} ${f.application}`}>
@@ -148,13 +148,13 @@ function Modules({ value: v }: { value: CommitValue }) {
     <Panel title="Modules" flush>
       <div className="scroll-x" tabIndex={0} role="group" aria-label="Modules">
         <table className="table">
-          <thead>
+          <tbody>
             <tr>
               <th>Module</th>
               <th className="number">Size</th>
               <th>Imports</th>
             </tr>
-          </thead>
+          </tbody>
           <tbody>
             {v.modules?.map((m) => (
               <tr key={m.digest}>
@@ -177,7 +177,7 @@ function Applications({ value: v }: { value: CommitValue }) {
     <Panel title="Applications" flush>
       <div className="scroll-x" tabIndex={0} role="group" aria-label="Applications">
         <table className="table">
-          <thead>
+          <tbody>
             <tr>
               <th>Application</th>
               <th className="number">Apps</th>
@@ -187,7 +187,7 @@ function Applications({ value: v }: { value: CommitValue }) {
               <th className="number">p95</th>
               <th>Slowest</th>
             </tr>
-          </thead>
+          </tbody>
           <tbody>
             {v.applications?.map((a) => (
               <tr key={a.name}>

@@ -11,7 +11,7 @@ import { Empty, View } from "../../components/ViewStates";
 import type { CommitRow, RepositoryRow } from "../../lib/contract";
 import { useFilters } from "../../lib/filters";
 import { visible } from "../../lib/links";
-import { count } from "../../lib/numbers";
+import { count, plural } from "../../lib/numbers";
 import { query } from "../../lib/paths";
 import { rowTone } from "../../lib/states";
 import { duration } from "../../lib/time";
@@ -92,7 +92,7 @@ function Item({ commit: c }: { commit: CommitRow }) {
         <State word={c.outcome} tone={rowTone(c.state)}>
           {c.outcome === "InProgress" ? "In progress" : c.outcome}
         </State>
-        <span className="muted">{c.instances ? `${count(c.running ?? 0)} of ${count(c.instances)} apps run` : ""}</span>
+        <span className="muted">{c.instances ? `${count(c.running ?? 0)} of ${plural(c.instances, "app")} ${c.instances === 1 ? "runs" : "run"}` : ""}</span>
       </div>
       <div className={classes.stages}>
         {c.stages && running ? (
@@ -109,7 +109,8 @@ function Item({ commit: c }: { commit: CommitRow }) {
           <Findings findings={findings.slice(0, 3)} />
         </div>
       ) : (
-        c.state === "error" && <p className={`${classes.reason ?? ""} ${classes.why ?? ""}`}>{visible(`${c.reason ?? ""}: ${c.message ?? ""}`)}</p>
+        c.state === "error" &&
+        (c.reason ?? c.message) && <p className={`${classes.reason ?? ""} ${classes.why ?? ""}`}>{visible([c.reason, c.message].filter(Boolean).join(": "))}</p>
       )}
     </li>
   );

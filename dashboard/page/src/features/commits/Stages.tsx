@@ -22,7 +22,7 @@ export function StageBars({ stages, compact = false }: { stages: readonly Stage[
     );
   return (
     <table className={classes.bars}>
-      <thead>
+      <tbody>
         <tr>
           <th scope="col">Stage</th>
           <th scope="col">
@@ -38,7 +38,7 @@ export function StageBars({ stages, compact = false }: { stages: readonly Stage[
             Apps
           </th>
         </tr>
-      </thead>
+      </tbody>
       <tbody>
         {list.map((s) => (
           <tr key={s.name}>

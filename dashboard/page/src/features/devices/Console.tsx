@@ -12,7 +12,7 @@ import classes from "./Devices.module.css";
 export function Console({ device }: { device: string }) {
   const loaded = useText("console", { device });
   return (
-    <Panel title="Serial console, to read" flush aside="wasmbed console writes too">
+    <Panel title="Serial console, to read" flush className={classes.tall ?? ""} aside="wasmbed console writes too">
       {loaded.status === "ready" && loaded.data.trouble && (
         <p className={classes.note} role="status">
           {loaded.data.trouble}

@@ -23,7 +23,7 @@ export function Log({ device }: { device: string }) {
   const [search, setSearch] = useState("");
   const loaded = useLines("logs", query({ device, level, app, search, lines: 256 }));
   return (
-    <Panel title="Log" flush aside={loaded.status === "ready" && loaded.data.lost > 0 ? `${plural(loaded.data.lost, "line")} left out` : undefined}>
+    <Panel title="Log" flush className={classes.tall ?? ""} aside={loaded.status === "ready" && loaded.data.lost > 0 ? `${plural(loaded.data.lost, "line")} left out` : undefined}>
       <div className={classes.controls}>
         <Select size="xs" w={130} aria-label="Least level" data={["debug", "info", "warning", "error"]} placeholder="Level" value={level || null} onChange={(v) => setLevel(v ?? "")} clearable clearButtonProps={{ "aria-label": "Clear level" }} />
         <TextInput size="xs" w={140} aria-label="App" placeholder="App" value={app} maxLength={63} onChange={(e) => setApp(e.currentTarget.value)} />

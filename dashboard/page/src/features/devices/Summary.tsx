@@ -17,7 +17,7 @@ import classes from "./Devices.module.css";
 export function Summary({ device: d }: { device: DeviceValue }) {
   const crashes = d.crashes ?? [];
   return (
-    <div className="columns">
+    <div className="columns three">
       <Instances instances={d.instances ?? []} live={d.live?.apps ?? []} />
       {(crashes.length > 0 || d.lastCrash) && <Crashes crashes={crashes} last={d.lastCrash} />}
       <About device={d} />
@@ -41,7 +41,7 @@ function Instances({ instances, live }: { instances: readonly InstanceRow[]; liv
     <Panel title="Apps" flush className="wide">
       <div className="scroll-x" tabIndex={0} role="group" aria-label="Apps">
         <table className="table">
-          <thead>
+          <tbody>
             <tr>
               <th>Application</th>
               <th>State</th>
@@ -53,7 +53,7 @@ function Instances({ instances, live }: { instances: readonly InstanceRow[]; liv
               <th>Values</th>
               <th>Commit</th>
             </tr>
-          </thead>
+          </tbody>
           <tbody>
             {instances.map((i) => (
               <Instance key={i.id} instance={i} live={live.find((a) => i.application.endsWith(`/${a.name}`))} />
@@ -110,7 +110,7 @@ function Crashes({ crashes, last }: { crashes: readonly Crash[]; last: string | 
       ) : (
         <div className="scroll-x" tabIndex={0} role="group" aria-label="Crash reports">
           <table className="table">
-            <thead>
+            <tbody>
               <tr>
                 <th>When</th>
                 <th>What</th>
@@ -120,7 +120,7 @@ function Crashes({ crashes, last }: { crashes: readonly Crash[]; last: string | 
                 <th>Address</th>
                 <th className="number">After</th>
               </tr>
-            </thead>
+            </tbody>
             <tbody>
               {crashes.map((c, i) => (
                 <tr key={i}>
@@ -179,7 +179,7 @@ function Connection({ device: d }: { device: DeviceValue }) {
   const live = d.live;
   const b = d.backendStatus;
   return (
-    <Panel title="Connection" aside={d.liveError ? <span title={d.liveError}>no live figures</span> : live?.heartbeatAt && <>heard <Ago at={live.heartbeatAt} suffix=" ago" /></>}>
+    <Panel title="Connection" aside={d.liveError ? <span title={d.liveError}>no live figures</span> : live?.heartbeatAt && <span>heard <Ago at={live.heartbeatAt} suffix=" ago" /></span>}>
       <Facts
         facts={[
           ["Gateway", d.gateway && <Ref key="g" kind="Gateway" id={d.gateway} />],

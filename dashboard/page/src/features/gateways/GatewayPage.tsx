@@ -28,7 +28,7 @@ export function GatewayPage({ namespace, name }: { namespace: string; name: stri
       </Head>
       <View what="gateway" loaded={loaded} isEmpty={(v) => !v.id} empty={<Empty title="There is no such gateway" />}>
         {(v) => (
-          <div className="columns">
+          <div className="columns two">
             <About gateway={v} />
             <Certificate gateway={v} />
             <Load history={v.history} error={v.liveError} />
@@ -113,7 +113,7 @@ function Load({ history, error }: { history: Series | undefined; error: string |
   return (
     <Panel title="Load" className="wide" aside="the last three hours">
       {history ? (
-        <div className="columns">
+        <div className="columns four">
           {charts
             .filter((c) => hasAny(history, c.lines.map(([n]) => n)))
             .map((c) => (
@@ -132,7 +132,7 @@ function Refused({ gateway: g }: { gateway: GatewayValue }) {
     <Panel title="Refused connections" flush className="wide">
       <div className="scroll-x" tabIndex={0} role="group" aria-label="Refused connections">
         <table className="table">
-          <thead>
+          <tbody>
             <tr>
               <th>Key</th>
               <th>From</th>
@@ -140,7 +140,7 @@ function Refused({ gateway: g }: { gateway: GatewayValue }) {
               <th className="number">Times</th>
               <th>Last</th>
             </tr>
-          </thead>
+          </tbody>
           <tbody>
             {g.refused?.map((r) => (
               <tr key={r.key}>

@@ -43,7 +43,7 @@ export function SystemPage() {
 function Full({ value: v }: { value: SystemValue }) {
   const history = (series: Series["series"]): Series => ({ start: v.start, step: v.step, series });
   return (
-    <div className="columns">
+    <div className="columns four">
       {v.machine && <Charts title={`Machine${v.cores ? `, ${count(v.cores)} cores` : ""}`} history={history(v.machine.series)} charts={ofMachine} />}
       {v.processes?.map((p) => <Charts key={`${p.name} ${p.pid ?? ""}`} title={p.name} aside={p.pid === undefined ? undefined : `pid ${p.pid}`} history={history(p.series)} charts={ofProcess} />)}
       {v.dashboard && (
