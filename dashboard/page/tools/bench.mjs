@@ -23,6 +23,10 @@ const useful = {
 };
 const rounds = 7;
 const pageOfMemory = 4096;
+/** Where the walk through the views leads. */
+const places = ["/", "/topology", "/applications", "/events", "/devices/bench/device-00003", "/devices"];
+/** So many rounds fill the lists that the browser keeps of every page: 50 steps of history, layout shifts, long frames. */
+const roundsBefore = 45;
 
 /** @param {object} found */
 const say = (found) => console.log(JSON.stringify(found));
@@ -109,7 +113,27 @@ function noteChanges() {
 }
 
 /**
- * Walks through the views again and again, scrolls the devices, and tells what is in memory each time it is back.
+ * Walks through all views once, and scrolls the devices.
+ *
+ * @param {import("playwright-core").Page} page
+ * @param {number} pause
+ */
+async function walk(page, pause) {
+  for (const path of places) {
+    await page.evaluate((to) => {
+      history.pushState(null, "", to);
+      dispatchEvent(new PopStateEvent("popstate"));
+    }, path);
+    await sleep(pause);
+  }
+  await page.getByRole("table").evaluate((table) => (table.scrollTop = 100_000));
+  await sleep(pause / 2);
+  await page.getByRole("table").evaluate((table) => (table.scrollTop = 0));
+  await sleep(pause * 1.5);
+}
+
+/**
+ * Walks through the views again and again, and tells what is in memory each time it is back.
  *
  * @param {import("playwright-core").Page} page
  * @param {number} duration
@@ -117,19 +141,10 @@ function noteChanges() {
 async function memory(page, duration) {
   const cdp = await page.context().newCDPSession(page);
   const system = await browser.newBrowserCDPSession();
+  for (let i = 0; i < roundsBefore; i++) await walk(page, 200);
   const began = Date.now();
   while (Date.now() - began < duration * 1_000) {
-    for (const path of ["/", "/topology", "/applications", "/events", "/devices/bench/device-00003", "/devices"]) {
-      await page.evaluate((to) => {
-        history.pushState(null, "", to);
-        dispatchEvent(new PopStateEvent("popstate"));
-      }, path);
-      await sleep(1_000);
-    }
-    await page.getByRole("table").evaluate((table) => (table.scrollTop = 100_000));
-    await sleep(500);
-    await page.getByRole("table").evaluate((table) => (table.scrollTop = 0));
-    await sleep(1_500);
+    await walk(page, 1_000);
     await page.evaluate(() => Object.assign(globalThis, { shown: undefined }));
     await cdp.send("HeapProfiler.collectGarbage");
     const { usedSize } = await cdp.send("Runtime.getHeapUsage");
