@@ -199,7 +199,7 @@ func application(ctx context.Context, e *Engine, p Params, scope fleet.Scope) (a
 		}
 	})
 	d.Waves = waves(issued)
-	d.Waiting = max(0, int(row.Target)-len(issued))
+	d.Waiting = max(0, int(row.Target)-max(len(issued), int(row.Updated))) // a device that overrides what changed keeps its instance
 	return d, nil
 }
 

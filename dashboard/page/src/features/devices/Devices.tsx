@@ -24,14 +24,14 @@ import { useList, useValue } from "../../lib/use";
 import classes from "./Devices.module.css";
 
 const columns: Column<DeviceRow>[] = [
-  { id: "name", title: "Device", min: 150, grow: 1.3, sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
-  { id: "phase", title: "Phase", min: 112, sortable: true, cell: (d) => <State word={d.phase} tone={rowTone(d.state)} /> },
+  { id: "name", title: "Device", min: 168, grow: 1.3, sortable: true, cell: (d) => <Ref kind="Device" id={d.id} /> },
+  { id: "phase", title: "Phase", min: 108, sortable: true, cell: (d) => <State word={d.phase} tone={rowTone(d.state)} /> },
   { id: "running", title: "Apps", min: 66, sortable: true, number: true, cell: (d) => `${count(d.running)}/${count(d.wanted)}` },
   { id: "reason", title: "Why", min: 76, grow: 1.6, cell: (d) => <Why row={d} /> },
   { id: "board", title: "Board", min: 165, grow: 0.8, sortable: true, cell: (d) => <BoardOf row={d} /> },
   { id: "gateway", title: "Gateway", min: 100, grow: 0.7, sortable: true, cell: (d) => (d.gateway ? <Ref kind="Gateway" id={d.gateway} /> : "–") },
   { id: "labels", title: "Labels", min: 192, grow: 1.4, cell: (d) => <Labels labels={d.metadata.labels ?? {}} /> },
-  { id: "since", title: "Since", min: 66, sortable: true, number: true, cell: (d) => <Ago at={d.since} /> },
+  { id: "since", title: "Since", min: 62, sortable: true, number: true, cell: (d) => <Ago at={d.since} /> },
   { id: "revision", title: "Commit", min: 84, cell: (d) => <Commit commit={d.revision} /> },
 ];
 
