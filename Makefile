@@ -62,8 +62,16 @@ dashboard/dist/index.html: $(PAGE_PACKAGES) $(PAGE_SOURCES)
 	$(call step,page,cd $(PAGE) && npm run build)
 
 .PHONY: test
-test: build tools ## run every test
-	$(GO) test -timeout 20m ./...
+test: build tools ## run every test, and fuzz meanwhile
+	@mkdir -p $(CACHE); set -m; nice -n 5 $(MAKE) --no-print-directory fuzz-go >$(CACHE)/fuzz.log 2>&1 & fuzz=$$!; set +m; \
+	trap 'kill -- -$$fuzz 2>/dev/null || :' EXIT; \
+	$(MAKE) --no-print-directory tests; \
+	wait $$fuzz || { cat $(CACHE)/fuzz.log >&2; exit 1; }; cat $(CACHE)/fuzz.log
+
+# Three packages at once: one of them is chaos, which mostly waits.
+.PHONY: tests
+tests:
+	$(GO) test -p 3 -timeout 20m ./...
 	cd clusters/embedded && $(GO) test -timeout 20m ./...
 	$(MAKE) -C firmware test
 	$(MAKE) -C firmware/wasm test
@@ -96,9 +104,11 @@ screenshots: tools $(PAGE_PACKAGES) ## take the README's pictures of a running d
 
 FUZZTIME ?= 1m
 .PHONY: fuzz-go
-fuzz-go: ## fuzz every parser of the Go side, FUZZTIME=1m each
-	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do for target in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
-	echo "$$(dirname $$file) $$target"; $(GO) test "./$$(dirname $$file)" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2; done; done
+fuzz-go: ## fuzz every parser of the Go side, two at a time, FUZZTIME=1m each
+	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+	sed -n "s|^func \(Fuzz[A-Za-z]*\)(.*|$$(dirname $$file) \1|p" $$file; done | xargs -P 2 -L 1 bash -c '\
+	out=$$($(GO) test "./$$0" -run NONE -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 2>&1) || { echo "$$out"; exit 1; }; \
+	echo "$$0 $$1: $$(sed -n "s/^fuzz: elapsed: //p" <<<"$$out" | tail -1)"'
 
 .PHONY: bench
 bench: build tools ## print the product's figures: push to running, commit to applied, the page at 10,000 devices

@@ -12,7 +12,7 @@ import (
 
 // TestChaos goes through rounds under a fixed seed. WASMBED_CHAOS says for how long, WASMBED_CHAOS_SEED under which seed.
 func TestChaos(t *testing.T) {
-	span, seed := 3*time.Minute, uint64(7)
+	span, seed := 10*time.Minute, uint64(7)
 	var err error
 	if text := os.Getenv("WASMBED_CHAOS"); text != "" {
 		if span, err = time.ParseDuration(text); err != nil {
