@@ -76,7 +76,7 @@ func run(ctx context.Context, bin string, devices int, idle time.Duration) (err 
 	say("%d devices\n", devices)
 	for _, stage := range []func(context.Context) error{
 		b.bareObjects, b.firstSync, b.oneChange, b.bareHandshakes, b.connectAll, b.idleSystem, b.runEverywhere, b.threeApps,
-		b.storm, b.removeApplications, b.anotherGateway, b.removeDevices,
+		b.storm, b.anotherGateway, b.removeApplications, b.removeDevices,
 	} {
 		if err := stage(ctx); err != nil {
 			return err
