@@ -331,3 +331,42 @@ func TestAChangeReachesWhoLooks(t *testing.T) {
 		return seen["removed"] && seen["gone"]
 	})
 }
+
+// TestADeviceThatOverridesWhatChangedIsNotWaitedFor: its Instance stays as it was and counts as updated.
+func TestADeviceThatOverridesWhatChangedIsNotWaitedFor(t *testing.T) {
+	namespace := cluster.Namespace(t)
+	began := metav1.NewMicroTime(time.Now().Add(-time.Minute))
+	digest := "sha256:" + strings.Repeat("a", 64)
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "blink"}}
+	app.Spec.Module.Path, app.Spec.Module.Digest, app.Spec.Module.Size = "apps/blink.wasm", digest, 1
+	create(t, app)
+	app.Status.RolloutStartedAt, app.Status.Target, app.Status.Updated = &began, 3, 2
+	kube, err := cluster.Client()
+	if err == nil {
+		err = kube.Status().Update(t.Context(), app)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for device, issued := range map[string]time.Duration{"changed": time.Second, "overrides": -time.Hour, "later": -time.Hour} {
+		create(t, &v1alpha1.Instance{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: v1alpha1.InstanceName("blink", device),
+				Annotations: map[string]string{v1alpha1.AnnotationIssuedAt: began.Add(issued).Format(time.RFC3339Nano)},
+			},
+			Spec: v1alpha1.InstanceSpec{Application: "blink", Device: device, Digest: digest, Size: 1},
+		})
+	}
+	r := start(t)
+	eventually(t, "a wave of one device, and another one to come", func() error {
+		_, body := r.get(t, "/api/v1/applications/"+namespace+"/blink", token)
+		var got struct {
+			Waiting int
+			Waves   []struct{ Devices int }
+		}
+		if err := json.Unmarshal([]byte(body), &got); err != nil || got.Waiting != 1 || len(got.Waves) != 1 || got.Waves[0].Devices != 1 {
+			return fmt.Errorf("%v: %s", err, body)
+		}
+		return nil
+	})
+}
