@@ -119,7 +119,7 @@ bench: build tools ## print the product's figures: push to running, commit to ap
 	$(GO) run ./controllers/bench/dashboard
 
 .PHONY: bench-page
-bench-page: build tools ## print what the dashboard and its page cost at 10,000 devices, with ten minutes of the browser's memory
+bench-page: build tools ## print what the dashboard and its page cost at 10,000 devices, with twice ten minutes of the browser's memory
 	$(GO) run ./controllers/bench/dashboard -memory 10m
 
 .PHONY: bench-scale

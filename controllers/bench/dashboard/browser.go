@@ -32,6 +32,7 @@ const (
 type found struct {
 	Kind         string
 	View         string
+	What         string // memory is watched: staying or walking
 	Milliseconds []float64
 	Bytes        float64
 	Frames       int
@@ -45,7 +46,7 @@ type found struct {
 
 // browse has chromium look at the fleet while devices change, and prints what it finds.
 func (b *bench) browse(rate, seconds int, memory time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), memory+longestRound)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*memory+longestRound)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	tool := exec.CommandContext(ctx, "node", browserTool, "http://"+b.address+"/?token="+token, strconv.Itoa(seconds), strconv.Itoa(int(memory.Seconds())))
@@ -97,7 +98,7 @@ func (b *bench) report(output io.Reader, changes *changes, watching func()) erro
 			if err != nil {
 				return err
 			}
-			say("%-44s %8.2f MB heap %8.1f MB renderer %6d nodes %5d listeners %6.0f MB server, at most %.0f\n", fmt.Sprintf("chromium: memory after %d s", f.Second), f.Heap/1e6, f.Resident/1e6, f.Nodes, f.Listeners, server, most)
+			say("%-44s %8.2f MB heap %8.1f MB renderer %6d nodes %5d listeners %6.0f MB server, at most %.0f\n", fmt.Sprintf("chromium: memory %s, after %d s", f.What, f.Second), f.Heap/1e6, f.Resident/1e6, f.Nodes, f.Listeners, server, most)
 		}
 	}
 	return lines.Err()

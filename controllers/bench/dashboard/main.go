@@ -52,7 +52,7 @@ func main() {
 	viewers := flag.Int("viewers", 50, "viewers at once")
 	rate := flag.Int("rate", 10, "changes a second")
 	seconds := flag.Int("seconds", 20, "how long the changes go on")
-	memory := flag.Duration("memory", time.Minute, "how long the browser's memory is watched")
+	memory := flag.Duration("memory", time.Minute, "how long the browser's memory is watched while it stays in a view, and while it walks through all")
 	program := flag.String("program", "bin/wasmbed", "the program to measure")
 	flag.Parse()
 	if err := run(*devices, *viewers, *rate, *seconds, *memory, *program); err != nil {

@@ -133,26 +133,32 @@ async function walk(page, pause) {
 }
 
 /**
- * Walks through the views again and again, and tells what is in memory each time it is back.
+ * Stays in the list of devices while they change, as on a wall, and then walks through the views again and again; tells what is
+ * in memory meanwhile.
  *
  * @param {import("playwright-core").Page} page
- * @param {number} duration
+ * @param {number} duration of each, seconds
  */
 async function memory(page, duration) {
   const cdp = await page.context().newCDPSession(page);
   const system = await browser.newBrowserCDPSession();
+  /** @param {string} what @param {() => Promise<void>} act */
+  const watch = async (what, act) => {
+    const began = Date.now();
+    while (Date.now() - began < duration * 1_000) {
+      await act();
+      await page.evaluate(() => Object.assign(globalThis, { shown: undefined }));
+      await cdp.send("HeapProfiler.collectGarbage");
+      const { usedSize } = await cdp.send("Runtime.getHeapUsage");
+      const { nodes, jsEventListeners } = await cdp.send("Memory.getDOMCounters");
+      const { processInfo } = await system.send("SystemInfo.getProcessInfo");
+      const resident = processInfo.filter((p) => p.type === "renderer").map((p) => pages(p.id));
+      say({ kind: "memory", what, second: Math.round((Date.now() - began) / 1_000), heap: usedSize, nodes, listeners: jsEventListeners, resident: Math.max(...resident) * pageOfMemory });
+    }
+  };
+  await watch("staying", () => sleep(9_000));
   for (let i = 0; i < roundsBefore; i++) await walk(page, 200);
-  const began = Date.now();
-  while (Date.now() - began < duration * 1_000) {
-    await walk(page, 1_000);
-    await page.evaluate(() => Object.assign(globalThis, { shown: undefined }));
-    await cdp.send("HeapProfiler.collectGarbage");
-    const { usedSize } = await cdp.send("Runtime.getHeapUsage");
-    const { nodes, jsEventListeners } = await cdp.send("Memory.getDOMCounters");
-    const { processInfo } = await system.send("SystemInfo.getProcessInfo");
-    const resident = processInfo.filter((p) => p.type === "renderer").map((p) => pages(p.id));
-    say({ kind: "memory", second: Math.round((Date.now() - began) / 1_000), heap: usedSize, nodes, listeners: jsEventListeners, resident: Math.max(...resident) * pageOfMemory });
-  }
+  await watch("walking", () => walk(page, 1_000));
 }
 
 /** @param {number} pid */

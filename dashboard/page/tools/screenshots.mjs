@@ -17,6 +17,7 @@ if (!address) throw new Error("usage: npm run screenshots -- ADDRESS [DIRECTORY 
 /** @type {Record<string, string>} */
 const views = {
   overview: "/",
+  problems: "/problems",
   commits: "/commits",
   commit: "/commits/HEAD",
   applications: "/applications",
@@ -24,6 +25,7 @@ const views = {
   devices: "/devices",
   device: "/devices/plant/lab-m3",
   log: "/devices/plant/lab-m3/log",
+  deviceEvents: "/devices/plant/lab-m3/events",
   charts: "/devices/plant/lab-m3/charts",
   console: "/devices/plant/lab-m3/console",
   gateways: "/gateways",
