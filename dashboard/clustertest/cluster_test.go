@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -364,8 +365,11 @@ func TestADeviceThatOverridesWhatChangedIsNotWaitedFor(t *testing.T) {
 			Waiting int
 			Waves   []struct{ Devices int }
 		}
-		if err := json.Unmarshal([]byte(body), &got); err != nil || got.Waiting != 1 || len(got.Waves) != 1 || got.Waves[0].Devices != 1 {
-			return fmt.Errorf("%v: %s", err, body)
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
+			return fmt.Errorf("%w: %s", err, body)
+		}
+		if got.Waiting != 1 || len(got.Waves) != 1 || got.Waves[0].Devices != 1 {
+			return errors.New(body)
 		}
 		return nil
 	})
