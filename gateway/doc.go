@@ -4,8 +4,8 @@
 //
 // Towards devices it speaks the protocol of wasmbed.dev/gateway/protocol inside mutual TLS 1.3: it tells a device what
 // should run, serves the modules that the device lacks, and takes its reports, logs and metrics. Towards the API
-// server it is a client: what should run comes from the Instances that carry the gateway's label, what is reported goes
-// into the status of Instances and into the connection part of the status of Devices. Towards the installation it
+// server it is a client: what should run comes from the Instances of the devices that are assigned to it, what is reported
+// goes into the status of Instances and into the connection part of the status of Devices. Towards the installation it
 // serves health, metrics, logs and live facts over HTTPS.
 //
 // It keeps no state of its own but two caches on disk, of modules and of the secret behind TLS session tickets. What

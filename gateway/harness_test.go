@@ -309,7 +309,7 @@ func (g *running) instance(app, device string, digest protocol.Digest, size int)
 	g.t.Helper()
 	o := &v1alpha1.Instance{Spec: v1alpha1.InstanceSpec{Application: app, Device: device, Digest: digest.String(), Size: int64(size)}}
 	o.Namespace, o.Name = g.namespace, v1alpha1.InstanceName(app, device)
-	o.Labels = map[string]string{v1alpha1.LabelApplication: app, v1alpha1.LabelDevice: device, v1alpha1.LabelGateway: g.key()}
+	o.Labels = map[string]string{v1alpha1.LabelApplication: app, v1alpha1.LabelDevice: device}
 	must(g.t, g.kube.Create(g.t.Context(), o))
 	return o
 }

@@ -82,12 +82,6 @@ type Order struct {
 	Revision string
 }
 
-// Move is an Instance whose device was assigned to another gateway.
-type Move struct {
-	Instance *v1alpha1.Instance
-	Gateway  string
-}
-
 // Verdict is the state of an Application in the words of its conditions.
 type Verdict struct {
 	Ready       bool
@@ -101,7 +95,6 @@ type Verdict struct {
 type Result struct {
 	// Issue holds orders of one wave: devices in the order in which they should be served.
 	Issue  []Order
-	Move   []Move
 	Delete []*v1alpha1.Instance
 	// Status has the counts, wave and rolloutStartedAt; conditions are left to the caller.
 	Status v1alpha1.ApplicationStatus
@@ -240,9 +233,6 @@ func (p *plan) survey() {
 		}
 		instance := instances[device.Name]
 		delete(instances, device.Name)
-		if instance != nil && instance.Labels[v1alpha1.LabelGateway] != device.Status.Gateway {
-			p.result.Move = append(p.result.Move, Move{instance, device.Status.Gateway})
-		}
 		if !fits.on(device) {
 			status.Excluded++ // what runs there already goes on
 			continue
@@ -254,7 +244,6 @@ func (p *plan) survey() {
 		p.result.Delete = append(p.result.Delete, instance)
 	}
 	slices.SortFunc(p.result.Delete, func(a, b *v1alpha1.Instance) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(p.result.Move, func(a, b Move) int { return strings.Compare(a.Instance.Name, b.Instance.Name) })
 }
 
 func (p *plan) place(device *v1alpha1.Device, instance *v1alpha1.Instance) {

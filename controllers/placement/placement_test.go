@@ -102,9 +102,6 @@ func (f *fleet) step() Result {
 	for _, instance := range f.last.Delete {
 		delete(f.instances, instance.Name)
 	}
-	for _, move := range f.last.Move {
-		move.Instance.Labels[v1alpha1.LabelGateway] = move.Gateway
-	}
 	f.app.Status = f.last.Status
 	f.now = f.now.Add(time.Second)
 	return f.last
@@ -128,7 +125,7 @@ func (f *fleet) write(order Order) {
 		f.t.Fatalf("order for %s does not know what is there", name)
 	}
 	if instance == nil {
-		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelGateway: order.Device.Status.Gateway}}}
+		instance = &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		f.instances[name] = instance
 	}
 	instance.Spec = order.Spec
@@ -640,18 +637,14 @@ func TestPlacement(t *testing.T) {
 			f.step()
 			f.wantIssued()
 		},
-		"labels follow the gateway without a new spec": func(t *testing.T) {
+		"another gateway changes no Instance": func(t *testing.T) {
 			f := newFleet(t, 2)
 			f.settle()
 			f.devices["d1"].Status.Gateway = "plant.other"
 			f.step()
-			if len(f.last.Move) != 1 || f.last.Move[0].Instance.Name != "app.d1" || f.last.Move[0].Gateway != "plant.other" {
-				t.Errorf("moves %+v", f.last.Move)
-			}
 			f.wantIssued()
-			f.step()
-			if len(f.last.Move) != 0 {
-				t.Errorf("moves again: %+v", f.last.Move)
+			if len(f.last.Delete) != 0 {
+				t.Errorf("deletes %+v", f.last.Delete)
 			}
 		},
 		"an Instance of an Application that was made anew is adopted": func(t *testing.T) {
@@ -659,8 +652,8 @@ func TestPlacement(t *testing.T) {
 			f.settle()
 			f.app.UID = "another"
 			f.step()
-			if len(f.last.Move)+len(f.last.Delete) != 0 {
-				t.Errorf("moves %+v, deletes %+v", f.last.Move, f.last.Delete)
+			if len(f.last.Delete) != 0 {
+				t.Errorf("deletes %+v", f.last.Delete)
 			}
 			f.wantIssued()
 		},

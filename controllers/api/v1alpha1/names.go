@@ -16,11 +16,9 @@ const (
 	LabelRepositoryName      = Group + "/repository"
 	LabelRepositoryNamespace = Group + "/repository-namespace"
 
-	// LabelDevice, LabelApplication and LabelGateway are on every Instance. LabelGateway is GatewayKey of the
-	// gateway that the device is assigned to, and absent while there is none.
+	// LabelDevice and LabelApplication are on every Instance.
 	LabelDevice      = Group + "/device"
 	LabelApplication = Group + "/application"
-	LabelGateway     = Group + "/gateway"
 
 	// LabelIdentity is on every Secret that holds a key and certificate made by the installation; its value is
 	// one of the Identity constants.
@@ -76,8 +74,8 @@ const (
 	GroupBreakGlass = "wasmbed:break-glass"
 )
 
-// GatewayKey is the value of LabelGateway for the gateway namespace/name. It fits a label when both names together
-// have at most 62 characters; a longer pair is refused when its manifest is judged.
+// GatewayKey names the gateway namespace/name in a Device's status. Both names together have at most 62 characters, so that
+// it fits a label; a longer pair is refused when its manifest is judged.
 func GatewayKey(namespace, name string) string { return namespace + "." + name }
 
 // GatewayLease is the name of the Lease in SystemNamespace that the gateway namespace/name renews while it serves.

@@ -149,7 +149,7 @@ func (b *bench) fillOne(ctx context.Context, i int) error {
 		app := fmt.Sprintf("app-%d", n)
 		instance := &api.Instance{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.InstanceName(app, d.Name),
 			Annotations: map[string]string{api.AnnotationRevision: strings.Repeat("a", 40), api.AnnotationIssuedAt: now.Format(time.RFC3339Nano)},
-			Labels:      map[string]string{api.LabelDevice: d.Name, api.LabelApplication: app, api.LabelGateway: namespace + ".edge"}},
+			Labels:      map[string]string{api.LabelDevice: d.Name, api.LabelApplication: app}},
 			Spec: api.InstanceSpec{Device: d.Name, Application: app, Digest: "sha256:" + strings.Repeat(strconv.Itoa(n), 64), Size: 1000}}
 		if err := b.kube.Create(ctx, instance); err != nil {
 			return err

@@ -101,7 +101,7 @@ func (r *reconciler) onDevice() handler.EventHandler {
 // concerns tells whether a change of a device can change a plan.
 func concerns(before, after *v1alpha1.Device) bool {
 	return before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
-		placement.Online(before) != placement.Online(after) || before.Status.Gateway != after.Status.Gateway ||
+		placement.Online(before) != placement.Online(after) ||
 		(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil)
 }
 

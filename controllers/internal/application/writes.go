@@ -20,10 +20,6 @@ import (
 // carryOut does what the plan says, several writes at once: removals first, since they make room. A write that finds
 // the object otherwise than expected is left: the event of whoever changed it leads to a new plan.
 func (r *reconciler) carryOut(ctx context.Context, app *v1alpha1.Application, plan *placement.Result, written *loop.Written) error {
-	issued := make(map[string]bool, len(plan.Issue))
-	for i := range plan.Issue {
-		issued[plan.Issue[i].Device.Name] = true
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.opts.Workers)
 	for _, instance := range plan.Delete {
@@ -31,11 +27,6 @@ func (r *reconciler) carryOut(ctx context.Context, app *v1alpha1.Application, pl
 	}
 	for i := range plan.Issue {
 		group.Go(func() error { return r.issue(ctx, app, &plan.Issue[i], written) })
-	}
-	for _, move := range plan.Move {
-		if !issued[move.Instance.Spec.Device] { // issuing sets labels too
-			group.Go(func() error { return r.move(ctx, app, move, written) })
-		}
 	}
 	return group.Wait()
 }
@@ -49,7 +40,7 @@ func (r *reconciler) issue(ctx context.Context, app *v1alpha1.Application, order
 	}
 	instance.Namespace, instance.Name = app.Namespace, v1alpha1.InstanceName(app.Name, order.Device.Name)
 	instance.Spec = order.Spec
-	stamp(instance, app, order.Device.Status.Gateway)
+	stamp(instance, app)
 	if instance.Annotations == nil {
 		instance.Annotations = map[string]string{}
 	}
@@ -65,14 +56,7 @@ func (r *reconciler) issue(ctx context.Context, app *v1alpha1.Application, order
 	} else {
 		err = r.Update(ctx, instance)
 	}
-	return noted(written, instance, now, err, "write")
-}
-
-// move makes an Instance's labels what they should be; its spec stays.
-func (r *reconciler) move(ctx context.Context, app *v1alpha1.Application, move placement.Move, written *loop.Written) error {
-	instance := move.Instance.DeepCopy()
-	stamp(instance, app, move.Gateway)
-	return noted(written, instance, r.opts.Now(), r.Update(ctx, instance), "relabel")
+	return noted(written, instance, now, err)
 }
 
 func (r *reconciler) remove(ctx context.Context, instance *v1alpha1.Instance, written *loop.Written) error {
@@ -88,21 +72,16 @@ func (r *reconciler) remove(ctx context.Context, instance *v1alpha1.Instance, wr
 
 // stamp sets labels. An Instance has no owner reference: the cluster's garbage collector would look at each and remove it
 // beside this controller, which takes as much of the API server's time again. cleanUp removes what an Application leaves.
-func stamp(instance *v1alpha1.Instance, app *v1alpha1.Application, gateway string) {
+func stamp(instance *v1alpha1.Instance, app *v1alpha1.Application) {
 	if instance.Labels == nil {
 		instance.Labels = map[string]string{}
 	}
 	instance.Labels[v1alpha1.LabelDevice] = instance.Spec.Device
 	instance.Labels[v1alpha1.LabelApplication] = app.Name
-	if gateway == "" {
-		delete(instance.Labels, v1alpha1.LabelGateway)
-	} else {
-		instance.Labels[v1alpha1.LabelGateway] = gateway
-	}
 }
 
 // noted remembers a write that succeeded and forgives one that came too late.
-func noted(written *loop.Written, instance *v1alpha1.Instance, now time.Time, err error, what string) error {
+func noted(written *loop.Written, instance *v1alpha1.Instance, now time.Time, err error) error {
 	switch {
 	case err == nil:
 		written.Note(instance, now)
@@ -112,5 +91,5 @@ func noted(written *loop.Written, instance *v1alpha1.Instance, now time.Time, er
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil // the Application goes too
 	}
-	return fmt.Errorf("%s instance %s: %w", what, instance.Name, err)
+	return fmt.Errorf("write instance %s: %w", instance.Name, err)
 }

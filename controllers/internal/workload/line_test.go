@@ -124,7 +124,7 @@ func (l *line) spec(device, app, module string, values ...string) v1alpha1.Insta
 func (l *line) create(spec v1alpha1.InstanceSpec) {
 	l.t.Helper()
 	i := &v1alpha1.Instance{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: v1alpha1.InstanceName(spec.Application, spec.Device),
-		Labels: map[string]string{v1alpha1.LabelDevice: spec.Device, v1alpha1.LabelApplication: spec.Application, v1alpha1.LabelGateway: l.key}}, Spec: spec}
+		Labels: map[string]string{v1alpha1.LabelDevice: spec.Device, v1alpha1.LabelApplication: spec.Application}}, Spec: spec}
 	check(l.t, l.client.Create(l.t.Context(), i))
 }
 

@@ -123,7 +123,7 @@ func (t *texts) repositoryOf(labels map[string]string) string {
 	return t.share(labels[v1alpha1.LabelRepositoryNamespace] + "/" + name)
 }
 
-// slashed turns "namespace.name", as labels and status spell a gateway, into "namespace/name".
+// slashed turns "namespace.name", as status spells a gateway, into "namespace/name".
 func (t *texts) slashed(key string) string {
 	namespace, name, ok := strings.Cut(key, ".")
 	if !ok {
@@ -166,7 +166,7 @@ func (t *texts) device(d *v1alpha1.Device) *Device {
 
 func (t *texts) instance(i *v1alpha1.Instance) *Instance {
 	row := &Instance{Common: t.common(i), Application: t.share(i.Namespace + "/" + i.Spec.Application), Device: t.share(i.Namespace + "/" + i.Spec.Device),
-		Gateway: t.slashed(i.Labels[v1alpha1.LabelGateway]), Digest: t.share(i.Spec.Digest), Revision: t.share(i.Annotations[v1alpha1.AnnotationRevision]),
+		Digest: t.share(i.Spec.Digest), Revision: t.share(i.Annotations[v1alpha1.AnnotationRevision]),
 		reported: t.share(string(i.Status.Phase)), Answered: i.Status.ObservedGeneration == i.Generation,
 		StartMilliseconds: i.Status.StartMilliseconds}
 	row.Phase = row.reported

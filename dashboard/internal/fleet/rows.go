@@ -125,7 +125,6 @@ type Instance struct {
 	Common
 	Application       string `json:"application"`
 	Device            string `json:"device"`
-	Gateway           string `json:"gateway,omitempty"`
 	Phase             string `json:"phase"`
 	Reason            string `json:"reason,omitempty"`
 	Message           string `json:"message,omitempty"`

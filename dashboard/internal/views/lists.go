@@ -63,7 +63,7 @@ var lists = map[string]*listView{
 			"board": byText(func(d *fleet.Device) string { return d.Board }), "gateway": byText(func(d *fleet.Device) string { return d.Gateway }),
 			"since": by(func(d *fleet.Device) fleet.Moment { return d.Since }), "running": by(func(d *fleet.Device) int { return d.Running }),
 		}, filter: objectFilter(deviceFilter)},
-	"instances": {kind: fleet.Instances, params: params("search", "namespace", "application", "device", "gateway", "phase", "state", "revision"),
+	"instances": {kind: fleet.Instances, params: params("search", "namespace", "application", "device", "phase", "state", "revision"),
 		order: []string{"name", "state", "phase", "device", "restarts", "runningAt"},
 		sorts: map[string]compare{
 			"name": byName, "state": fleet.ByState, "phase": by(func(i *fleet.Instance) string { return i.Phase }),
@@ -280,7 +280,6 @@ func instanceFilter(p Params) []condition {
 	return []condition{
 		of(among(p, "application", func(i *fleet.Instance) string { return i.Application })),
 		of(among(p, "device", func(i *fleet.Instance) string { return i.Device })),
-		of(among(p, "gateway", func(i *fleet.Instance) string { return i.Gateway })),
 		of(among(p, "phase", func(i *fleet.Instance) string { return i.Phase })),
 		of(among(p, "revision", func(i *fleet.Instance) string { return i.Revision })),
 	}

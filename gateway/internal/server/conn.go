@@ -444,22 +444,21 @@ func (c *conn) provide(w session.Wanted) bool {
 	return true
 }
 
-// deliver tells the device what to run and reports whether that had to be sent.
-func (c *conn) deliver(apps []protocol.App, instances []v1alpha1.Instance) (sent bool, err error) {
+// deliver tells the device what to run, if it does not hold that already.
+func (c *conn) deliver(apps []protocol.App, instances []v1alpha1.Instance) (err error) {
 	c.do(func(s *session.Session) session.Output {
 		var out session.Output
 		if out, err = s.SetDesired(apps); err != nil {
 			return session.Output{}
 		}
 		now := time.Now()
-		sent = len(out.Send) > 0
-		if sent || !c.known.settled {
+		if len(out.Send) > 0 || !c.known.settled {
 			c.known.settle(s.Generation(), instances, now)
 			c.known.accept(c.latest, now)
 		}
 		return out
 	})
-	return sent, err
+	return err
 }
 
 // settle notes what the device holds now.
@@ -478,38 +477,21 @@ func (k *knowledge) settle(generation uint64, instances []v1alpha1.Instance, now
 	}
 }
 
-// missing are the apps that the device holds and names lacks. known is false when nobody knows what the device holds.
-func (c *conn) missing(apps []protocol.App) (missing []string, known bool) {
+// came is what the device ran when it connected, until it is told anew what to run: from then on, an Instance's end was
+// seen. known is false until the device has told.
+func (c *conn) came() (apps []string, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var held []string
-	switch {
-	case c.known.settled:
-		for _, a := range c.known.apps {
-			held = append(held, a.name)
-		}
-	case c.hello == nil || c.hello.Generation == 0:
+	if c.known.settled || c.hello == nil || c.hello.Generation == 0 {
 		return nil, true
-	case c.latest != nil && c.latest.Generation == c.hello.Generation:
-		for _, s := range c.latest.States {
-			held = append(held, s.Name)
-		}
-	default:
+	}
+	if c.latest == nil || c.latest.Generation != c.hello.Generation {
 		return nil, false
 	}
-	for _, name := range held {
-		if !slices.ContainsFunc(apps, func(a protocol.App) bool { return a.Name == name }) {
-			missing = append(missing, name)
-		}
+	for _, s := range c.latest.States {
+		apps = append(apps, s.Name)
 	}
-	return missing, true
-}
-
-// holds reports whether the device holds exactly these apps.
-func (c *conn) holds(encoded []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.session.Holds(encoded)
+	return apps, true
 }
 
 // facts is what is recorded of the connection, and what is known of its apps.

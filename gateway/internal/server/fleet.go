@@ -5,13 +5,12 @@ package server
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -36,6 +35,8 @@ type fleet struct {
 	own    types.NamespacedName
 	secret types.NamespacedName
 	cache  cache.Cache
+	// instances of the devices' namespaces.
+	instances *instances
 	// live reads from the API server and writes to it.
 	live client.Client
 }
@@ -63,6 +64,9 @@ func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
 	if f.live, err = client.New(config, client.Options{Scheme: s}); err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
+	if f.instances, err = newInstances(config, s); err != nil {
+		return nil, fmt.Errorf("caches of instances: %w", err)
+	}
 	ownName := func(n types.NamespacedName) cache.ByObject {
 		return cache.ByObject{
 			Namespaces: map[string]cache.Config{n.Namespace: {}},
@@ -80,9 +84,6 @@ func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
 			&v1alpha1.Device{}: {
 				Field: fields.OneTermEqualSelector("status.gateway", f.key), Transform: stripDevice,
 			},
-			&v1alpha1.Instance{}: {
-				Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelGateway: f.key}), Transform: stripInstance,
-			},
 		},
 	})
 	if err != nil {
@@ -98,14 +99,6 @@ func stripDevice(object any) (any, error) {
 		d.Labels = nil
 		d.Spec.Config = nil
 		d.Status = v1alpha1.DeviceStatus{Gateway: d.Status.Gateway, Connection: d.Status.Connection}
-	}
-	return object, nil
-}
-
-func stripInstance(object any) (any, error) {
-	if i, ok := object.(*v1alpha1.Instance); ok {
-		strip(i)
-		i.Labels = nil
 	}
 	return object, nil
 }
@@ -130,19 +123,12 @@ func (f *fleet) start(ctx context.Context, h handlers) error {
 	}); err != nil {
 		return fmt.Errorf("index of keys: %w", err)
 	}
-	if err := f.cache.IndexField(ctx, &v1alpha1.Instance{}, indexDevice, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Instance).Spec.Device}
-	}); err != nil {
-		return fmt.Errorf("index of devices: %w", err)
-	}
+	f.instances.changed = h.device
 	watch := []struct {
 		object client.Object
 		handle func(client.Object)
 	}{
 		{&v1alpha1.Device{}, func(o client.Object) { h.device(client.ObjectKeyFromObject(o)) }},
-		{&v1alpha1.Instance{}, func(o client.Object) {
-			h.device(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Instance).Spec.Device})
-		}},
 		{&v1alpha1.Gateway{}, func(client.Object) { h.gateway() }},
 		{&corev1.Secret{}, func(client.Object) { h.secret() }},
 	}
@@ -159,7 +145,40 @@ func (f *fleet) start(ctx context.Context, h handlers) error {
 	if !f.cache.WaitForCacheSync(ctx) {
 		return fmt.Errorf("caches were not complete: %w", context.Cause(ctx))
 	}
-	return nil
+	namespaces, err := f.namespaces(ctx)
+	if err != nil {
+		return err
+	}
+	return f.instances.await(ctx, namespaces)
+}
+
+// namespaces are those that a device of this gateway is in.
+func (f *fleet) namespaces(ctx context.Context) (map[string]bool, error) {
+	var list v1alpha1.DeviceList
+	if err := f.cache.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("devices of the gateway: %w", err)
+	}
+	in := map[string]bool{}
+	for i := range list.Items {
+		in[list.Items[i].Namespace] = true
+	}
+	return in, nil
+}
+
+// sweep drops, now and then, the Instances of namespaces in which no device is this gateway's any more, until ctx ends.
+func (f *fleet) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if namespaces, err := f.namespaces(ctx); err == nil {
+				f.instances.keepOnly(namespaces)
+			}
+		}
+	}
 }
 
 func eachObject(handle func(client.Object)) toolscache.ResourceEventHandler {
@@ -191,17 +210,6 @@ func (f *fleet) deviceByKey(ctx context.Context, publicKey string) *v1alpha1.Dev
 		return nil
 	}
 	return &list.Items[0]
-}
-
-// instances of a device that should run, by name of the application.
-func (f *fleet) instances(ctx context.Context, device types.NamespacedName) ([]v1alpha1.Instance, error) {
-	var list v1alpha1.InstanceList
-	if err := f.cache.List(ctx, &list, client.InNamespace(device.Namespace), client.MatchingFields{indexDevice: device.Name}); err != nil {
-		return nil, fmt.Errorf("instances of %s: %w", device, err)
-	}
-	items := slices.DeleteFunc(list.Items, func(i v1alpha1.Instance) bool { return i.DeletionTimestamp != nil })
-	slices.SortFunc(items, func(a, b v1alpha1.Instance) int { return strings.Compare(a.Spec.Application, b.Spec.Application) })
-	return items, nil
 }
 
 // gateway is this gateway's own object, or nil.
@@ -265,8 +273,7 @@ func (f *fleet) locate(ctx context.Context, key types.NamespacedName) (whereabou
 	return w, nil
 }
 
-// removed reports whether an application really is to be removed from a device. An Instance that is not in the cache
-// may only not be labelled for this gateway yet; its device must not stop the app for that.
+// removed reports whether the Instance of an application on a device is gone, or going, as the API server says now.
 func (f *fleet) removed(ctx context.Context, device types.NamespacedName, application string) (bool, error) {
 	instance := &v1alpha1.Instance{}
 	key := types.NamespacedName{Namespace: device.Namespace, Name: v1alpha1.InstanceName(application, device.Name)}
@@ -278,19 +285,4 @@ func (f *fleet) removed(ctx context.Context, device types.NamespacedName, applic
 		return false, fmt.Errorf("instance %s: %w", key, err)
 	}
 	return instance.DeletionTimestamp != nil, nil
-}
-
-// complete reports whether the cached instances of a device are all that there are.
-func (f *fleet) complete(ctx context.Context, device types.NamespacedName, cached []v1alpha1.Instance) (bool, error) {
-	var list v1alpha1.InstanceList
-	if err := f.live.List(ctx, &list, client.InNamespace(device.Namespace), client.MatchingLabels{v1alpha1.LabelDevice: device.Name}); err != nil {
-		return false, fmt.Errorf("instances of %s: %w", device, err)
-	}
-	for i := range list.Items {
-		name := list.Items[i].Name
-		if list.Items[i].DeletionTimestamp == nil && !slices.ContainsFunc(cached, func(c v1alpha1.Instance) bool { return c.Name == name }) {
-			return false, nil
-		}
-	}
-	return true, nil
 }

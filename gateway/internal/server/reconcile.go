@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -64,7 +65,10 @@ func (s *Server) reconcile(ctx context.Context, key types.NamespacedName) (time.
 		}
 		return s.dismiss(ctx, key, entry)
 	}
-	instances, err := s.fleet.instances(ctx, key)
+	instances, err := s.fleet.instances.of(ctx, key)
+	if errors.Is(err, errIncomplete) {
+		return laggingInterval, nil
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -85,32 +89,20 @@ func (s *Server) reconcile(ctx context.Context, key types.NamespacedName) (time.
 	return w.again, failed
 }
 
-// deliver sends the device its desired state. Before an app is taken away from it the API server is asked whether that
-// is meant: while a device moves here its Instances follow one by one, and those that are not here yet are not gone.
+// deliver sends the device its desired state. What a device comes with may be newer than what the cache shows: before an
+// app that it came with is taken away from it, the API server is asked whether its Instance is gone.
 func (s *Server) deliver(ctx context.Context, w *work, c *conn, key types.NamespacedName, instances []v1alpha1.Instance) error {
 	apps, err := desiredApps(instances)
-	var encoded []byte
 	if err == nil {
-		encoded, err = protocol.EncodeApps(apps)
-	}
-	if err != nil {
-		// Nothing changes by trying again; a changed Instance brings the device back here.
-		s.log.Error(err, "a device's instances cannot be told to it", "device", key.String())
-		return nil
-	}
-	if !c.holds(encoded) {
-		missing, known := c.missing(apps)
+		came, known := c.came()
 		if !known {
-			complete, err := s.fleet.complete(ctx, key, instances)
-			if err != nil {
-				return err
-			}
-			if !complete {
-				w.lookAgain(laggingInterval)
-				return nil
-			}
+			w.lookAgain(laggingInterval)
+			return nil
 		}
-		for _, name := range missing {
+		for _, name := range came {
+			if slices.ContainsFunc(apps, func(a protocol.App) bool { return a.Name == name }) {
+				continue
+			}
 			removed, err := s.fleet.removed(ctx, key, name)
 			if err != nil {
 				return err
@@ -120,9 +112,13 @@ func (s *Server) deliver(ctx context.Context, w *work, c *conn, key types.Namesp
 				return nil
 			}
 		}
+		err = c.deliver(apps, instances)
 	}
-	_, err = c.deliver(apps, instances)
-	return err
+	if err != nil {
+		// Nothing changes by trying again; a changed Instance brings the device back here.
+		s.log.Error(err, "a device's instances cannot be told to it", "device", key.String())
+	}
+	return nil
 }
 
 func (s *Server) writeInstances(ctx context.Context, w *work, entry deviceEntry, instances []v1alpha1.Instance) error {

@@ -261,6 +261,7 @@ func (s *Server) serve(ctx context.Context, stop context.CancelFunc, devices, in
 	background.Go(func() { s.keepLease(ctx) })
 	background.Go(func() { keepSmall(ctx) })
 	background.Go(func() { s.followGateway(ctx) })
+	background.Go(func() { s.fleet.sweep(ctx) })
 	s.ready.Store(true)
 	s.log.Info("serving", "gateway", s.fleet.own.String(), "devices", s.address, "http", s.httpAddress)
 

@@ -167,7 +167,6 @@ export interface InstanceRow {
   id: string;
   application: string;
   device: string;
-  gateway?: string;
   state: RowState;
   phase: string;
   reason?: string;
