@@ -104,32 +104,37 @@ async function watch() {
 function noteChanges() {
   /** @type {Record<string, number>} */
   const shown = {};
-  Object.assign(globalThis, { shown });
-  new MutationObserver((records) => {
+  const observer = new MutationObserver((records) => {
     const texts = records.flatMap((r) => (r.type === "characterData" ? [r.target.textContent] : [...r.addedNodes].map((n) => n.textContent)));
     const names = texts.flatMap((t) => t?.match(/change-\d+/g) ?? []).filter((n) => !(n in shown));
     if (names.length > 0) requestAnimationFrame(() => names.forEach((n) => (shown[n] ??= Date.now())));
-  }).observe(document, { childList: true, subtree: true, characterData: true });
+  });
+  observer.observe(document, { childList: true, subtree: true, characterData: true });
+  Object.assign(globalThis, { shown, unwatch: () => observer.disconnect() });
 }
 
 /**
- * Walks through all views once, and scrolls the devices.
+ * Runs in the page: walks through all views, and scrolls the devices, so many times. It runs by itself, because the browser keeps
+ * some kilobytes of each piece of code that is given to a page.
  *
- * @param {import("playwright-core").Page} page
- * @param {number} pause
+ * @param {{ paths: string[], rounds: number, pause: number }} how pause: milliseconds
  */
-async function walk(page, pause) {
-  for (const path of places) {
-    await page.evaluate((to) => {
-      history.pushState(null, "", to);
+async function walk({ paths, rounds, pause }) {
+  /** @param {number} milliseconds */
+  const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  for (let round = 0; round < rounds; round++) {
+    for (const path of paths) {
+      history.pushState(null, "", path);
       dispatchEvent(new PopStateEvent("popstate"));
-    }, path);
-    await sleep(pause);
+      await wait(pause);
+    }
+    let table = document.querySelector("[role=table]");
+    for (; !table; table = document.querySelector("[role=table]")) await wait(20);
+    table.scrollTop = 100_000;
+    await wait(pause / 2);
+    table.scrollTop = 0;
+    await wait(pause * 1.5);
   }
-  await page.getByRole("table").evaluate((table) => (table.scrollTop = 100_000));
-  await sleep(pause / 2);
-  await page.getByRole("table").evaluate((table) => (table.scrollTop = 0));
-  await sleep(pause * 1.5);
 }
 
 /**
@@ -142,12 +147,12 @@ async function walk(page, pause) {
 async function memory(page, duration) {
   const cdp = await page.context().newCDPSession(page);
   const system = await browser.newBrowserCDPSession();
-  /** @param {string} what @param {() => Promise<void>} act */
-  const watch = async (what, act) => {
+  await page.evaluate(() => /** @type {{ unwatch?: () => void }} */ (globalThis).unwatch?.());
+  /** @param {string} what */
+  const watch = async (what) => {
     const began = Date.now();
     while (Date.now() - began < duration * 1_000) {
-      await act();
-      await page.evaluate(() => Object.assign(globalThis, { shown: undefined }));
+      await sleep(9_000);
       await cdp.send("HeapProfiler.collectGarbage");
       const { usedSize } = await cdp.send("Runtime.getHeapUsage");
       const { nodes, jsEventListeners } = await cdp.send("Memory.getDOMCounters");
@@ -156,9 +161,11 @@ async function memory(page, duration) {
       say({ kind: "memory", what, second: Math.round((Date.now() - began) / 1_000), heap: usedSize, nodes, listeners: jsEventListeners, resident: Math.max(...resident) * pageOfMemory });
     }
   };
-  await watch("staying", () => sleep(9_000));
-  for (let i = 0; i < roundsBefore; i++) await walk(page, 200);
-  await watch("walking", () => walk(page, 1_000));
+  await watch("staying");
+  await page.evaluate(walk, { paths: places, rounds: roundsBefore, pause: 200 });
+  const walked = page.evaluate(walk, { paths: places, rounds: Math.ceil(duration / 8), pause: 1_000 });
+  await watch("walking");
+  await walked;
 }
 
 /** @param {number} pid */
