@@ -25,6 +25,7 @@ import (
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/internal/gateway"
 	"wasmbed.dev/controllers/internal/identity"
+	"wasmbed.dev/controllers/internal/loop"
 	"wasmbed.dev/controllers/internal/loop/looptest"
 	"wasmbed.dev/controllers/pki"
 	"wasmbed.dev/internal/testcluster"
@@ -45,6 +46,7 @@ type world struct {
 	process   *looptest.Process
 	move      time.Duration
 	grace     time.Duration
+	burst     *loop.Burst
 }
 
 func newWorld(t *testing.T) *world {
@@ -68,7 +70,7 @@ func (w *world) start() {
 		if err := gateway.Setup(mgr, gateway.Options{Identities: keeper}); err != nil {
 			return err
 		}
-		return Setup(mgr, Options{Identities: keeper, Move: w.move, Grace: w.grace})
+		return Setup(mgr, Options{Identities: keeper, Move: w.move, Grace: w.grace, Burst: w.burst})
 	})
 }
 
@@ -259,6 +261,38 @@ func TestAppsThatLeaveTogetherAreToldOnce(t *testing.T) {
 	if wrote := w.process.Writes.Count(w.namespace, "PATCH devices/status") - before; wrote != 1 {
 		t.Errorf("%d writes of the device's status when three apps left", wrote)
 	}
+}
+
+// While very many objects are written, new devices and the identities of removed ones wait; those that are there do not.
+func TestNewAndRemovedDevicesWaitForABurst(t *testing.T) {
+	kube, err := cluster.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Client: kube, t: t, namespace: cluster.Namespace(t), burst: &loop.Burst{}}
+	w.start()
+	edge, _ := w.gateway("edge", v1alpha1.GatewaySpec{})
+	old, gone := w.device("old", v1alpha1.DeviceSpec{}), w.device("gone", v1alpha1.DeviceSpec{})
+	w.want(old, "Pending edge ?/0 False/NeverSeen False/NeverSeen Unknown/NeverSeen")
+	w.want(gone, "Pending edge ?/0 False/NeverSeen False/NeverSeen Unknown/NeverSeen")
+	secret := client.ObjectKey{Namespace: v1alpha1.IdentityNamespace, Name: "device-" + w.namespace + ".gone-identity"}
+	end := w.burst.Begin(1000)
+	created := w.device("new", v1alpha1.DeviceSpec{})
+	w.must(w.Delete(t.Context(), gone))
+	w.must(looptest.Connect(t.Context(), w, old, edge, true))
+	w.want(old, "Online edge 0/0 True/Online True/Connected True/InSync")
+	if status := w.get(created).Status; status.ObservedGeneration != 0 {
+		t.Errorf("the new device was not held back: %+v", status)
+	}
+	w.must(w.Get(t.Context(), secret, &corev1.Secret{}))
+	end()
+	w.want(created, "Pending edge ?/0 False/NeverSeen False/NeverSeen Unknown/NeverSeen")
+	looptest.Eventually(t, func() error {
+		if err := w.Get(t.Context(), secret, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the identity is still there: %w", err)
+		}
+		return nil
+	})
 }
 
 func TestAnIdentityThatIsRemovedIsMadeAgain(t *testing.T) {

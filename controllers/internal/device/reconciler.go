@@ -35,6 +35,8 @@ import (
 type Options struct {
 	// Identities is the installation's keeper of keys and certificates; required.
 	Identities *identity.Keeper
+	// Burst lets new and removed devices wait while very many are written; may be nil.
+	Burst *loop.Burst
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 	// Workers is how many devices are looked at at once; 8 when zero.
@@ -136,12 +138,18 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.ledger.drop(request.NamespacedName)
 		r.held.Delete(request.NamespacedName)
 		r.moving.Delete(request.NamespacedName)
+		if wait := r.opts.Burst.Wait(); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
 		return ctrl.Result{}, r.opts.Identities.Remove(ctx, pki.DeviceIdentity(request.Namespace, request.Name))
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read device: %w", err)
 	}
 	if device.DeletionTimestamp != nil {
 		return ctrl.Result{}, nil
+	}
+	if wait := r.opts.Burst.Wait(); wait > 0 && device.Status.ObservedGeneration == 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if r.written.Behind(request.NamespacedName, device, r.opts.Now()) {
 		return ctrl.Result{RequeueAfter: backstop}, nil

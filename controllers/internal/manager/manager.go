@@ -32,6 +32,7 @@ import (
 	"wasmbed.dev/controllers/internal/forge"
 	"wasmbed.dev/controllers/internal/gateway"
 	"wasmbed.dev/controllers/internal/identity"
+	"wasmbed.dev/controllers/internal/loop"
 	"wasmbed.dev/controllers/internal/sync"
 	"wasmbed.dev/controllers/pki"
 	"wasmbed.dev/controllers/store"
@@ -91,11 +92,12 @@ func setup(mgr ctrl.Manager, modules *store.Store, options Options) error {
 	if err != nil {
 		return err
 	}
+	burst := &loop.Burst{}
 	return errors.Join(
-		sync.Setup(mgr, sync.Options{GitDir: options.GitDir, Store: modules}),
+		sync.Setup(mgr, sync.Options{GitDir: options.GitDir, Store: modules, Burst: burst}),
 		forge.Setup(mgr),
 		application.Setup(mgr, application.Options{}),
-		device.Setup(mgr, device.Options{Identities: identities}),
+		device.Setup(mgr, device.Options{Identities: identities, Burst: burst}),
 		gateway.Setup(mgr, gateway.Options{Identities: identities}),
 	)
 }

@@ -64,6 +64,7 @@ func (o *outcome) err() error {
 
 // apply carries out a plan. What fails is in the outcome; the error says that ctx ended.
 func (r *reconciler) apply(ctx context.Context, st *state, j *judged, p plan, live map[fleet.ID]liveObject) (*outcome, error) {
+	defer r.options.Burst.Begin(len(p.write) + len(p.remove))()
 	out := &outcome{counts: api.ChangeCounts{Unchanged: int32(p.unchanged)}}
 	mark := stamp{repository: st.key, revision: j.commit}
 	namespaces := 0

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	api "wasmbed.dev/controllers/api/v1alpha1"
+	"wasmbed.dev/controllers/internal/loop"
 	"wasmbed.dev/controllers/store"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Store *store.Store
 	// Workers is how many objects are written at once; 0 means 8.
 	Workers int
+	// Burst is told when a commit that writes or removes very many objects is applied; may be nil.
+	Burst *loop.Burst
 }
 
 // Setup adds the reconciler of Repositories to a manager. The manager's scheme must know the core kinds and ours.
