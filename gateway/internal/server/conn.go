@@ -445,7 +445,7 @@ func (c *conn) provide(w session.Wanted) bool {
 }
 
 // deliver tells the device what to run, if it does not hold that already.
-func (c *conn) deliver(apps []protocol.App, instances []v1alpha1.Instance) (err error) {
+func (c *conn) deliver(apps []protocol.App, instances []*v1alpha1.Instance) (err error) {
 	c.do(func(s *session.Session) session.Output {
 		var out session.Output
 		if out, err = s.SetDesired(apps); err != nil {
@@ -462,7 +462,7 @@ func (c *conn) deliver(apps []protocol.App, instances []v1alpha1.Instance) (err 
 }
 
 // settle notes what the device holds now.
-func (k *knowledge) settle(generation uint64, instances []v1alpha1.Instance, now time.Time) {
+func (k *knowledge) settle(generation uint64, instances []*v1alpha1.Instance, now time.Time) {
 	before := k.apps
 	*k = knowledge{generation: generation, settled: true, apps: make([]sentApp, 0, len(instances))}
 	for i := range instances {
@@ -478,11 +478,12 @@ func (k *knowledge) settle(generation uint64, instances []v1alpha1.Instance, now
 }
 
 // came is what the device ran when it connected, until it is told anew what to run: from then on, an Instance's end was
-// seen. known is false until the device has told.
-func (c *conn) came() (apps []string, known bool) {
+// seen. It does not matter when the device holds what it is to be told, as EncodeApps gives it. known is false until the
+// device has told.
+func (c *conn) came(told []byte) (apps []string, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known.settled || c.hello == nil || c.hello.Generation == 0 {
+	if c.known.settled || c.session.Holds(told) || c.hello == nil || c.hello.Generation == 0 {
 		return nil, true
 	}
 	if c.latest == nil || c.latest.Generation != c.hello.Generation {

@@ -11,10 +11,10 @@ import (
 )
 
 // desiredApps is what a device is told to run: its Instances, in ascending order of their applications' names.
-func desiredApps(instances []v1alpha1.Instance) ([]protocol.App, error) {
+func desiredApps(instances []*v1alpha1.Instance) ([]protocol.App, error) {
 	apps := make([]protocol.App, 0, len(instances))
 	for i := range instances {
-		app, err := desiredApp(&instances[i])
+		app, err := desiredApp(instances[i])
 		if err != nil {
 			return nil, fmt.Errorf("instance %s/%s: %w", instances[i].Namespace, instances[i].Name, err)
 		}

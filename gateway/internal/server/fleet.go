@@ -38,7 +38,7 @@ type fleet struct {
 	// instances of the devices' namespaces.
 	instances *instances
 	// live reads from the API server and writes to it.
-	live client.Client
+	live client.WithWatch
 }
 
 func scheme() *runtime.Scheme {
@@ -61,12 +61,10 @@ func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
 	}
 	s := scheme()
 	var err error
-	if f.live, err = client.New(config, client.Options{Scheme: s}); err != nil {
+	if f.live, err = client.NewWithWatch(config, client.Options{Scheme: s}); err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
-	if f.instances, err = newInstances(config, s); err != nil {
-		return nil, fmt.Errorf("caches of instances: %w", err)
-	}
+	f.instances = &instances{live: f.live, in: map[string]*namespaceInstances{}}
 	ownName := func(n types.NamespacedName) cache.ByObject {
 		return cache.ByObject{
 			Namespaces: map[string]cache.Config{n.Namespace: {}},

@@ -3,22 +3,20 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 )
@@ -32,10 +30,7 @@ const sweepInterval = time.Minute
 // instances are those of each namespace that a device of this gateway is in, whole. A device that comes from another
 // gateway is so told at once what to run, and moving it writes no Instance; a gateway without devices holds none.
 type instances struct {
-	config  *rest.Config
-	scheme  *runtime.Scheme
-	http    *http.Client
-	mapper  meta.RESTMapper
+	live    client.WithWatch
 	changed func(device types.NamespacedName)
 
 	mu sync.Mutex
@@ -43,39 +38,31 @@ type instances struct {
 }
 
 type namespaceInstances struct {
-	cache.Cache
-	informer cache.Informer
-	stop     context.CancelFunc
-}
-
-func newInstances(config *rest.Config, scheme *runtime.Scheme) (*instances, error) {
-	web, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, err
-	}
-	mapper, err := apiutil.NewDynamicRESTMapper(config, web)
-	if err != nil {
-		return nil, err
-	}
-	return &instances{config: config, scheme: scheme, http: web, mapper: mapper, in: map[string]*namespaceInstances{}}, nil
+	toolscache.SharedIndexInformer
+	stop context.CancelFunc
 }
 
 // of a device that should run, by name of the application. The error is errIncomplete until all are known.
-func (c *instances) of(ctx context.Context, device types.NamespacedName) ([]v1alpha1.Instance, error) {
+func (c *instances) of(ctx context.Context, device types.NamespacedName) ([]*v1alpha1.Instance, error) {
 	here, err := c.follow(ctx, device.Namespace)
 	if err != nil {
-		return nil, fmt.Errorf("instances of namespace %s: %w", device.Namespace, err)
+		return nil, err
 	}
-	if !here.informer.HasSynced() {
+	if !here.HasSynced() {
 		return nil, errIncomplete
 	}
-	var list v1alpha1.InstanceList
-	if err := here.List(ctx, &list, client.MatchingFields{indexDevice: device.Name}); err != nil {
+	found, err := here.GetIndexer().ByIndex(indexDevice, device.Name)
+	if err != nil {
 		return nil, fmt.Errorf("instances of %s: %w", device, err)
 	}
-	items := slices.DeleteFunc(list.Items, func(i v1alpha1.Instance) bool { return i.DeletionTimestamp != nil })
-	slices.SortFunc(items, func(a, b v1alpha1.Instance) int { return strings.Compare(a.Spec.Application, b.Spec.Application) })
-	return items, nil
+	list := make([]*v1alpha1.Instance, 0, len(found))
+	for _, o := range found {
+		if i, ok := o.(*v1alpha1.Instance); ok && i.DeletionTimestamp == nil {
+			list = append(list, i)
+		}
+	}
+	slices.SortFunc(list, func(a, b *v1alpha1.Instance) int { return cmp.Compare(a.Spec.Application, b.Spec.Application) })
+	return list, nil
 }
 
 // follow is the cache of a namespace's Instances, which is started when there is none. It runs until ctx ends or none of
@@ -86,34 +73,27 @@ func (c *instances) follow(ctx context.Context, namespace string) (*namespaceIns
 	if here := c.in[namespace]; here != nil {
 		return here, nil
 	}
-	noCopy := true
-	objects, err := cache.New(c.config, cache.Options{
-		Scheme: c.scheme, HTTPClient: c.http, Mapper: c.mapper,
-		DefaultNamespaces:            map[string]cache.Config{namespace: {}},
-		DefaultTransform:             stripInstance,
-		DefaultUnsafeDisableDeepCopy: &noCopy,
-		ReaderFailOnMissingInformer:  true,
+	source := &toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list := &v1alpha1.InstanceList{}
+			return list, c.live.List(ctx, list, &client.ListOptions{Namespace: namespace, Raw: &options})
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return c.live.Watch(ctx, &v1alpha1.InstanceList{}, &client.ListOptions{Namespace: namespace, Raw: &options})
+		},
+	}
+	informer := toolscache.NewSharedIndexInformer(source, &v1alpha1.Instance{}, 0, toolscache.Indexers{
+		indexDevice: func(o any) ([]string, error) { return []string{o.(*v1alpha1.Instance).Spec.Device}, nil },
 	})
-	if err != nil {
-		return nil, err
-	}
-	if err := objects.IndexField(ctx, &v1alpha1.Instance{}, indexDevice, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Instance).Spec.Device}
-	}); err != nil {
-		return nil, fmt.Errorf("index of devices: %w", err)
-	}
-	informer, err := objects.GetInformer(ctx, &v1alpha1.Instance{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := informer.AddEventHandler(eachObject(func(o client.Object) {
+	_, err := informer.AddEventHandler(eachObject(func(o client.Object) {
 		c.changed(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Instance).Spec.Device})
-	})); err != nil {
-		return nil, err
+	}))
+	if err = errors.Join(err, informer.SetTransform(stripInstance)); err != nil {
+		return nil, fmt.Errorf("instances of namespace %s: %w", namespace, err)
 	}
 	run, stop := context.WithCancel(ctx)
-	go func() { _ = objects.Start(run) }()
-	here := &namespaceInstances{Cache: objects, informer: informer, stop: stop}
+	go informer.RunWithContext(run)
+	here := &namespaceInstances{informer, stop}
 	c.in[namespace] = here
 	return here, nil
 }
@@ -123,9 +103,9 @@ func (c *instances) await(ctx context.Context, namespaces map[string]bool) error
 	for namespace := range namespaces {
 		here, err := c.follow(ctx, namespace)
 		if err != nil {
-			return fmt.Errorf("instances of namespace %s: %w", namespace, err)
+			return err
 		}
-		if !here.WaitForCacheSync(ctx) {
+		if !toolscache.WaitForCacheSync(ctx.Done(), here.HasSynced) {
 			return fmt.Errorf("instances of namespace %s were not complete: %w", namespace, context.Cause(ctx))
 		}
 	}

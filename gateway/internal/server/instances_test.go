@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"wasmbed.dev/gateway/internal/session"
 	"wasmbed.dev/gateway/protocol"
@@ -41,7 +42,8 @@ func TestWhatADeviceCameWith(t *testing.T) {
 		"told what to run": {&conn{hello: &protocol.Hello{Generation: 3}, latest: &session.Reported{Generation: 3, States: two}, known: knowledge{settled: true}}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if apps, known := c.conn.came(); !slices.Equal(apps, c.apps) || known != c.known {
+			c.conn.session = session.New(session.Config{}, 1, time.Now())
+			if apps, known := c.conn.came(nil); !slices.Equal(apps, c.apps) || known != c.known {
 				t.Errorf("%v %v, wanted %v %v", apps, known, c.apps, c.known)
 			}
 		})

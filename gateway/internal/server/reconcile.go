@@ -91,10 +91,14 @@ func (s *Server) reconcile(ctx context.Context, key types.NamespacedName) (time.
 
 // deliver sends the device its desired state. What a device comes with may be newer than what the cache shows: before an
 // app that it came with is taken away from it, the API server is asked whether its Instance is gone.
-func (s *Server) deliver(ctx context.Context, w *work, c *conn, key types.NamespacedName, instances []v1alpha1.Instance) error {
+func (s *Server) deliver(ctx context.Context, w *work, c *conn, key types.NamespacedName, instances []*v1alpha1.Instance) error {
 	apps, err := desiredApps(instances)
+	var encoded []byte
 	if err == nil {
-		came, known := c.came()
+		encoded, err = protocol.EncodeApps(apps)
+	}
+	if err == nil {
+		came, known := c.came(encoded)
 		if !known {
 			w.lookAgain(laggingInterval)
 			return nil
@@ -121,12 +125,12 @@ func (s *Server) deliver(ctx context.Context, w *work, c *conn, key types.Namesp
 	return nil
 }
 
-func (s *Server) writeInstances(ctx context.Context, w *work, entry deviceEntry, instances []v1alpha1.Instance) error {
+func (s *Server) writeInstances(ctx context.Context, w *work, entry deviceEntry, instances []*v1alpha1.Instance) error {
 	_, known := entry.conn.facts()
 	now := time.Now()
 	var failed error
 	for i := range instances {
-		present := &instances[i]
+		present := instances[i]
 		want := instanceStatus(present, &known)
 		if equality.Semantic.DeepEqual(want, present.Status) {
 			continue

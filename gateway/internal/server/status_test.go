@@ -29,7 +29,7 @@ func instance(generation int64) *v1alpha1.Instance {
 // told is what a connection knows that was sent i, and of which these states were reported.
 func told(i *v1alpha1.Instance, states ...protocol.State) *knowledge {
 	k := &knowledge{}
-	k.settle(5, []v1alpha1.Instance{*i}, sentAt)
+	k.settle(5, []*v1alpha1.Instance{i}, sentAt)
 	if states != nil {
 		k.accept(&session.Reported{Generation: 5, States: states}, reportAt)
 	}
@@ -51,10 +51,10 @@ func TestInstanceStatus(t *testing.T) {
 	lost := running.DeepCopy()
 	lost.Status.Phase = v1alpha1.InstanceUnknown
 	stale := told(running, runningState(2))
-	stale.settle(6, []v1alpha1.Instance{*changed}, reportAt)
+	stale.settle(6, []*v1alpha1.Instance{changed}, reportAt)
 	stale.accept(&session.Reported{Generation: 5, States: []protocol.State{runningState(2)}}, reportAt)
 	held := &knowledge{}
-	held.settle(5, []v1alpha1.Instance{*running}, reportAt)
+	held.settle(5, []*v1alpha1.Instance{running}, reportAt)
 
 	for name, c := range map[string]struct {
 		instance *v1alpha1.Instance
@@ -109,7 +109,7 @@ func TestSettleKeepsWhenAnAppWasSentFirst(t *testing.T) {
 	k := told(&i, runningState(2))
 	other := *instance(1)
 	other.Spec.Application, other.UID = "b", "uid-b"
-	k.settle(6, []v1alpha1.Instance{i, other}, reportAt)
+	k.settle(6, []*v1alpha1.Instance{&i, &other}, reportAt)
 	if !k.apps[0].at.Equal(sentAt) || !k.apps[1].at.Equal(reportAt) || k.hasReport {
 		t.Errorf("%+v", k)
 	}
@@ -205,7 +205,7 @@ func TestDesiredApps(t *testing.T) {
 	full.Spec.Limits = v1alpha1.AppLimits{Memory: &memory, Stack: &stack, Fuel: 5}
 	full.Spec.RestartPolicy = v1alpha1.RestartOnFailure
 	full.Spec.Artifact = &v1alpha1.Artifact{Digest: protocol.DigestOf(nil).String(), Size: 9, Format: "Wasm"}
-	apps, err := desiredApps([]v1alpha1.Instance{*full})
+	apps, err := desiredApps([]*v1alpha1.Instance{full})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestDesiredApps(t *testing.T) {
 	} {
 		i := instance(1)
 		change(i)
-		apps, err := desiredApps([]v1alpha1.Instance{*i})
+		apps, err := desiredApps([]*v1alpha1.Instance{i})
 		if err == nil {
 			_, err = protocol.EncodeApps(apps)
 		}

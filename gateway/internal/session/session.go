@@ -282,6 +282,11 @@ func (s *Session) patience() time.Duration {
 
 func milliseconds(d time.Duration) uint32 { return uint32(d.Milliseconds()) }
 
+// Holds reports whether the device is known to hold, or was sent, exactly this list of apps, as EncodeApps gives it.
+func (s *Session) Holds(encoded []byte) bool {
+	return s.phase == up && s.desired.apps != nil && *s.desired.apps == protocol.DigestOf(encoded)
+}
+
 // SetDesired says what should run on the device: the complete list, ascending by name. Nothing is sent when the
 // device holds it already. An error says that the list is none that the protocol can carry; nothing changes then.
 func (s *Session) SetDesired(apps []protocol.App) (Output, error) {
