@@ -169,7 +169,7 @@ func application(ctx context.Context, e *Engine, p Params, scope fleet.Scope) (a
 	if err := e.object(ctx, fleet.Applications, p, o); err != nil {
 		return nil, err
 	}
-	d := &ApplicationDetail{Application: row, Source: o.Annotations[v1alpha1.AnnotationSource], Selector: metav1.FormatLabelSelector(&o.Spec.Selector),
+	d := &ApplicationDetail{Application: row, Source: o.Annotations[v1alpha1.AnnotationSource], Selector: selectorText(&o.Spec.Selector),
 		Config: config(o.Spec.Config), Conditions: conditions(o.Status.Conditions), RestartPolicy: string(o.Spec.RestartPolicy), Phases: map[string]int{}, Waves: []Wave{}}
 	for _, permission := range o.Spec.Permissions {
 		d.Permissions = append(d.Permissions, string(permission))
@@ -516,4 +516,12 @@ func metrics(ctx context.Context, e *Engine, p Params, scope fleet.Scope) (any, 
 		return nil, err
 	}
 	return &Metrics{row.ID, history}, nil
+}
+
+// selectorText is a selector in the words of kubectl; one that is empty selects all.
+func selectorText(s *metav1.LabelSelector) string {
+	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		return "every device of the namespace"
+	}
+	return metav1.FormatLabelSelector(s)
 }

@@ -110,15 +110,14 @@ const charts: { title: string; lines: readonly (readonly [string, string])[]; fo
 ];
 
 function Load({ history, error }: { history: Series | undefined; error: string | undefined }) {
+  const shown = history ? charts.filter((c) => hasAny(history, c.lines.map(([n]) => n))) : [];
   return (
     <Panel title="Load" className="wide" aside="the last three hours">
-      {history ? (
+      {history && shown.length > 0 ? (
         <div className="columns four">
-          {charts
-            .filter((c) => hasAny(history, c.lines.map(([n]) => n)))
-            .map((c) => (
-              <Chart key={c.title} title={c.title} history={history} lines={c.lines} format={c.format} />
-            ))}
+          {shown.map((c) => (
+            <Chart key={c.title} title={c.title} history={history} lines={c.lines} format={c.format} />
+          ))}
         </div>
       ) : (
         <p className="muted">{visible(error ?? "No history yet.")}</p>
