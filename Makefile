@@ -102,12 +102,14 @@ tools: ## install compilers and the browser where they are missing
 screenshots: tools $(PAGE_PACKAGES) ## take the README's pictures of a running dashboard: ADDRESS="what up printed"
 	cd $(PAGE) && npm run screenshots -- "$(ADDRESS)"
 
+# Go before 1.27 may take the end of its own -fuzztime for a failure (go.dev/issue/75804): that line alone, without a failing input.
 FUZZTIME ?= 1m
 .PHONY: fuzz-go
 fuzz-go: ## fuzz every parser of the Go side, two at a time, FUZZTIME=1m each
 	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 	sed -n "s|^func \(Fuzz[A-Za-z]*\)(.*|$$(dirname $$file) \1|p" $$file; done | xargs -P 2 -L 1 bash -c '\
-	out=$$($(GO) test "./$$0" -run NONE -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 2>&1) || { echo "$$out"; exit 1; }; \
+	out=$$($(GO) test "./$$0" -run NONE -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 2>&1) || \
+	grep -qxF "    context deadline exceeded" <<<"$$out" || { echo "$$out"; exit 1; }; \
 	echo "$$0 $$1: $$(sed -n "s/^fuzz: elapsed: //p" <<<"$$out" | tail -1)"'
 
 .PHONY: bench
