@@ -27,8 +27,8 @@ var (
 	errReleased   = errors.New("device was released")
 )
 
-// conn is one connection of a device. One goroutine waits for frames, and another one takes its place while there are
-// some: handling a frame takes a deep stack, waiting for the next one does not, and most connections wait most of the
+// conn is one connection of a device. One goroutine waits for frames and handles those that come, and another one takes its
+// place when there are none: handling a frame takes a deep stack, waiting for the next one does not, and most connections wait most of the
 // time. Another goroutine writes while there is something to write. Everything that touches the session holds mu.
 type conn struct {
 	s      *Server
@@ -76,7 +76,7 @@ func (c *conn) run() {
 	c.s.group.Go(c.next)
 }
 
-// next takes the frames that have come and leaves it to await to wait for more.
+// next takes the frames that have come and leaves it to a goroutine with a new stack to wait for more.
 func (c *conn) next() {
 	for {
 		err := c.read()
@@ -91,11 +91,10 @@ func (c *conn) next() {
 	}
 }
 
-// await waits until something comes, the connection ends or its deadline passes. It calls nothing else, so that its
-// stack stays at its smallest.
+// await waits until something comes, the connection ends or its deadline passes, with a stack at its smallest.
 func (c *conn) await() {
 	c.wire.await()
-	c.s.group.Go(c.next)
+	c.next()
 }
 
 // admit turns a device away that is not to be served here now; it is told why before anything else.
