@@ -9,7 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	git "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"wasmbed.dev/controllers/fleet/fleettest"
 	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/internal/scaffold"
 )
@@ -46,6 +51,46 @@ func TestAnEmptyFleetIsUpAtOnce(t *testing.T) {
 	out, err := s.wasmbed("--home", string(s.home), "status")
 	if err == nil || !strings.Contains(out, "push a first commit") {
 		t.Errorf("status: %v\n%s", err, out)
+	}
+	s.upWithARefusedCommit(fleettest.Base())
+}
+
+// upWithARefusedCommit pushes while nothing runs: a commit that is refused does not keep `up` waiting, and one that heals it is waited for.
+func (s *stack) upWithARefusedCommit(good fleettest.Tree) {
+	t := s.t
+	source := filepath.Join(t.TempDir(), "source.git")
+	repository, err := git.PlainInit(source, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func() { s.must("", program(t, "wasmbed"), "--home", string(s.home), "down") }
+	push := func(tree fleettest.Tree) {
+		t.Helper()
+		commit, err := tree.Commit(repository.Storer, "A commit")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := repository.Storer.SetReference(plumbing.NewHashReference("refs/heads/main", commit)); err != nil {
+			t.Fatal(err)
+		}
+		s.must(source, "git", "push", "-q", "-f", s.home.FleetRepository(), "main")
+	}
+	up := []string{"--home", string(s.home), "up", "--detach", "--port-base", strconv.Itoa(s.base), "--timeout", "2m"}
+	bad := fleettest.Base()
+	bad.Replace("kustomization.yaml", "resources:", "resources:\n- nowhere.yaml")
+	down()
+	push(bad)
+	for range 2 { // the second time the Repository has said so before
+		began := time.Now()
+		out, err := s.wasmbed(up...)
+		if err == nil || !strings.Contains(out, "nowhere.yaml") || !strings.Contains(out, "/?token=") || time.Since(began) > time.Minute {
+			t.Errorf("up after %s: %v\n%s", time.Since(began), err, out)
+		}
+		down()
+	}
+	push(good)
+	if out, err := s.wasmbed(up...); err != nil {
+		t.Errorf("up with a commit that heals: %v\n%s", err, out)
 	}
 }
 

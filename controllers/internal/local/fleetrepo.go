@@ -68,6 +68,22 @@ func makeFleetRepository(dir home.Dir, source string) (string, error) {
 	return fmt.Sprintf("new, %d files from %s", len(files), source), nil
 }
 
+// fleetURL is how a Repository names the fleet repository.
+func fleetURL(dir home.Dir) string { return "file://" + dir.FleetRepository() }
+
+// newestCommit of a branch, or nothing where there is no such branch.
+func newestCommit(path, branch string) string {
+	repository, err := git.PlainOpen(path)
+	if err != nil {
+		return ""
+	}
+	reference, err := repository.Reference(plumbing.NewBranchReferenceName(branch), true)
+	if err != nil {
+		return ""
+	}
+	return reference.Hash().String()
+}
+
 // withoutCommits tells whether a repository is there and no branch of it holds a commit.
 func withoutCommits(path string) bool {
 	repository, err := git.PlainOpen(path)

@@ -298,7 +298,7 @@ func (i *installation) makeRepository(ctx context.Context) (string, error) {
 	}
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: RepositoryName}}
 	_, err = controllerutil.CreateOrPatch(ctx, i.client, repository, func() error {
-		repository.Spec.URL = "file://" + i.Home.FleetRepository()
+		repository.Spec.URL = fleetURL(i.Home)
 		if repository.CreationTimestamp.IsZero() {
 			repository.Spec.Branch = fleetBranch
 		}

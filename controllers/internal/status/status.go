@@ -24,7 +24,9 @@ const mostProblems = 20
 // Report is the state of all that one can see through a client.
 type Report struct {
 	// Ready is true when there is a Repository and every object is Ready for its present spec.
-	Ready        bool         `json:"ready"`
+	Ready bool `json:"ready"`
+	// Stalled is true when the report is not Ready and nothing will change that until somebody changes something.
+	Stalled      bool         `json:"stalled,omitempty"`
 	Problems     []Problem    `json:"problems"`
 	MoreProblems int          `json:"moreProblems,omitempty"`
 	Repositories []Repository `json:"repositories"`
@@ -39,6 +41,7 @@ type Problem struct {
 	Message string `json:"message"`
 	// Working is true when the object is on its way and nothing has failed yet.
 	Working bool `json:"working,omitempty"`
+	stalled bool
 }
 
 // Repository is one Repository with what it brought.
@@ -141,6 +144,7 @@ func (g *gatherer) judge(kind string, object client.Object, observed int64, cond
 	default:
 		p.Reason, p.Message = ready.Reason, ready.Message
 		p.Working = meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReconciling)
+		p.stalled = meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
 	}
 	return g.note(p)
 }
@@ -241,6 +245,7 @@ func (g *gatherer) finish() *Report {
 		return strings.Compare(rank(a), rank(b))
 	})
 	r.Problems = append(r.Problems, g.problems[:min(len(g.problems), mostProblems)]...)
+	r.Stalled = len(g.problems) > 0 && !slices.ContainsFunc(g.problems, func(p Problem) bool { return !p.stalled })
 	r.MoreProblems = max(0, len(g.problems)-mostProblems)
 	return r
 }

@@ -61,6 +61,22 @@ func TestReadyOnlyWhenEverythingIs(t *testing.T) {
 	}
 }
 
+func TestStalledWhenNothingWillHappenByItself(t *testing.T) {
+	refused := append(condition("False", "ModuleNotFound", "apps/x.wasm"), metav1.Condition{Type: v1alpha1.ConditionStalled, Status: "True"})
+	objects := fleet()
+	objects.Repositories.Items[0].Status.Conditions = refused
+	if r := Build(objects); r.Ready || !r.Stalled {
+		t.Errorf("a refused commit: ready %v, stalled %v", r.Ready, r.Stalled)
+	}
+	objects.Devices.Items[0].Status.Conditions = condition("False", "Disconnected", "since noon")
+	if r := Build(objects); r.Stalled {
+		t.Error("a device may come back, and the report is stalled")
+	}
+	if r := Build(fleet()); r.Stalled {
+		t.Error("a fleet where all is Ready is stalled")
+	}
+}
+
 func TestProblemsComeFirstFailuresBeforeWhatIsOnItsWay(t *testing.T) {
 	objects := fleet()
 	objects.Gateways.Items[0].Status.Conditions = nil
