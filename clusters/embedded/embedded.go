@@ -35,9 +35,10 @@ var (
 )
 
 const (
-	readyTimeout    = 90 * time.Second
-	stopTimeout     = 10 * time.Second
-	renewalInterval = 12 * time.Hour
+	readyTimeout = 90 * time.Second
+	stopTimeout  = 10 * time.Second
+	// renewalInterval is how often certificates are looked at: the clock may be set right at any time.
+	renewalInterval = time.Minute
 )
 
 // Options say where a cluster keeps its state and where it listens.
@@ -82,6 +83,7 @@ func Run(ctx context.Context, options Options, ready func(Ready)) error {
 	}
 	c := &cluster{dir: dir, ids: ids, log: options.Log, parts: newPartLogs(), failed: make(chan error, 3)}
 	defer c.stop()
+	go c.renew(ctx, renewalInterval)
 	if err := c.start(ctx, listener); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop while starting
@@ -171,21 +173,29 @@ func (c *cluster) run(part func(context.Context) error) <-chan error {
 	return result
 }
 
-// watch waits for the end, and renews certificates that come close to theirs.
+// watch waits for the end.
 func (c *cluster) watch(ctx context.Context) error {
-	renewal := time.NewTicker(renewalInterval)
-	defer renewal.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-c.failed:
+		if err == nil {
+			err = errors.New("a part of the cluster stopped by itself")
+		}
+		return err
+	}
+}
+
+// renew replaces, until ctx ends, certificates that come close to their end, or are not valid because the clock was wrong.
+func (c *cluster) renew(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-c.failed:
-			if err == nil {
-				err = errors.New("a part of the cluster stopped by itself")
-			}
-			return err
-		case now := <-renewal.C:
-			if err := c.ids.ensure(now); err != nil {
+			return
+		case <-ticker.C:
+			if err := c.ids.ensure(time.Now()); err != nil {
 				c.log.Error("cannot renew certificates", "error", err)
 			}
 		}

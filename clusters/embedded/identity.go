@@ -201,12 +201,13 @@ func writeChanged(path string, content []byte, mode os.FileMode) error {
 }
 
 // clientConfig returns a client of this cluster for one of its own parts. The
-// certificate never leaves the process and lives as long as the CA.
+// certificate never leaves the process and is valid whenever the CA is.
 func (i *identities) clientConfig(user string, groups ...string) (*rest.Config, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	now := time.Now()
-	certPEM, keyPEM, err := i.issue(clientTemplate(user, groups, i.ca.NotAfter), now)
+	template := clientTemplate(user, groups, i.ca.NotAfter)
+	template.NotBefore = i.ca.NotBefore
+	certPEM, keyPEM, err := i.issue(template, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("issue certificate of %s: %w", user, err)
 	}
@@ -232,13 +233,15 @@ func (i *identities) issueClient(user, group string, now time.Time, validity tim
 	return i.issue(clientTemplate(user, []string{group}, now.Add(validity)), now)
 }
 
-// issue signs a certificate for a new key; the template says who and until when.
+// issue signs a certificate for a new key; the template says who, until when, and from when on if that is not now.
 func (i *identities) issue(template *x509.Certificate, now time.Time) (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
-	template.NotBefore = now.Add(-backdate)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = now.Add(-backdate)
+	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, nil, err
@@ -258,10 +261,10 @@ func (i *identities) issue(template *x509.Certificate, now time.Time) (certPEM, 
 func (i *identities) usable(pair tls.Certificate, now time.Time, usage x509.ExtKeyUsage, host string) bool {
 	roots := x509.NewCertPool()
 	roots.AddCert(i.ca)
-	_, err := pair.Leaf.Verify(x509.VerifyOptions{
-		Roots: roots, DNSName: host, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: now.Add(renewBefore),
-	})
-	return err == nil
+	options := x509.VerifyOptions{Roots: roots, DNSName: host, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: now.Add(renewBefore)}
+	_, err := pair.Leaf.Verify(options)
+	// One that is not valid yet was issued while the clock was ahead.
+	return err == nil && !now.Before(pair.Leaf.NotBefore)
 }
 
 func selfSign(key crypto.Signer, now time.Time) ([]byte, error) {

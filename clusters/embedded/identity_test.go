@@ -3,8 +3,10 @@
 package embedded
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -56,6 +58,7 @@ func TestCertificatesAreRenewedBeforeTheirEnd(t *testing.T) {
 		"31 days before the end": {334 * day, false},
 		"29 days before the end": {336 * day, true},
 		"after the end":          {400 * day, true},
+		"before the beginning":   {-day, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := openTestDir(t)
@@ -106,6 +109,40 @@ func TestAnotherAddressKeepsTheAdministratorsCertificate(t *testing.T) {
 	}
 	if read(t, dir, servingCert) == serving {
 		t.Error("the serving certificate does not follow the address")
+	}
+}
+
+// TestCertificatesAreRenewedWhileTheClusterRuns: the clock was wrong when they were made.
+func TestCertificatesAreRenewedWhileTheClusterRuns(t *testing.T) {
+	dir := openTestDir(t)
+	c := &cluster{ids: newIdentities(dir, net.IPv4(127, 0, 0, 1), 6443), log: slog.New(slog.DiscardHandler)}
+	ensure(t, c.ids, time.Now().Add(-2*leafValidity))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { c.renew(ctx, time.Millisecond); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		pair, err := tls.LoadX509KeyPair(dir.path(servingCert), dir.path(servingKey))
+		if err == nil && pair.Leaf.NotAfter.After(time.Now()) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not renewed: %v", err)
+		}
+	}
+}
+
+// A part of the cluster keeps its certificate, whatever the clock does.
+func TestAPartsCertificateIsValidWheneverTheAuthorityIs(t *testing.T) {
+	ids := newIdentities(openTestDir(t), net.IPv4(127, 0, 0, 1), 6443)
+	ensure(t, ids, noon)
+	config, err := ids.clientConfig("somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	if err != nil || !pair.Leaf.NotBefore.Equal(ids.ca.NotBefore) || !pair.Leaf.NotAfter.Equal(ids.ca.NotAfter) {
+		t.Errorf("valid from %v to %v, the authority from %v to %v (%v)", pair.Leaf.NotBefore, pair.Leaf.NotAfter, ids.ca.NotBefore, ids.ca.NotAfter, err)
 	}
 }
 

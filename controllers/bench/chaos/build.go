@@ -32,21 +32,25 @@ var shortLives = []edit{
 	{"controllers/internal/identity/identity.go", "lookMost = 12 * time.Hour", "lookMost = " + nanoseconds(2*time.Second)},
 	{"controllers/internal/local/kubeconfig.go", "componentValidity  = 365 * 24 * time.Hour", "componentValidity = " + nanoseconds(leafLife)},
 	{"controllers/internal/local/kubeconfig.go", "componentLeastLeft = 60 * 24 * time.Hour", "componentLeastLeft = " + nanoseconds(leafLife/2)},
-	{"controllers/internal/local/kubeconfig.go", "componentRenewal   = 12 * time.Hour", "componentRenewal = " + nanoseconds(time.Second)},
+	{"controllers/internal/local/kubeconfig.go", "componentRenewal   = time.Minute", "componentRenewal = " + nanoseconds(time.Second)},
 	{"controllers/internal/local/handover.go", "handoverLater = 10 * time.Minute", "handoverLater = " + nanoseconds(2*time.Second)},
 	{"controllers/internal/manager/manager.go", "identityInterval = 10 * time.Minute", "identityInterval = " + nanoseconds(2*time.Second)},
 	{"gateway/internal/server/tickets.go", "ticketDay        = 24 * time.Hour", "ticketDay = " + nanoseconds(20*time.Second)},
 	{"gateway/internal/server/tls.go", "time.NewTicker(time.Hour)", "time.NewTicker(" + nanoseconds(time.Second) + ")"},
+	{"clusters/embedded/identity.go", "leafValidity = 365 * 24 * time.Hour", "leafValidity = " + nanoseconds(leafLife)},
+	{"clusters/embedded/identity.go", "renewBefore = 30 * 24 * time.Hour", "renewBefore = " + nanoseconds(leafLife/2)},
+	{"clusters/embedded/identity.go", "backdate = 5 * time.Minute", "backdate = " + nanoseconds(5*time.Second)},
+	{"clusters/embedded/embedded.go", "renewalInterval = time.Minute", "renewalInterval = " + nanoseconds(time.Second)},
 }
 
 func nanoseconds(d time.Duration) string { return fmt.Sprintf("time.Duration(%d)", d) }
 
-// clocksJump says whether wasmbed can be built with a clock that jumps.
+// clocksJump says whether programs can be built with a clock that jumps.
 const clocksJump = runtime.GOOS == "linux" && runtime.GOARCH == "amd64"
 
-// buildProgram builds a wasmbed whose certificates live shortly and whose clock can jump, beside the other programs of bin.
-// The product's files stay as they are.
-func (i *installation) buildProgram(ctx context.Context, bin string) error {
+// buildPrograms builds a wasmbed and a wasmbed-cluster whose certificates live shortly and whose clocks can jump, beside the other
+// programs of bin. The product's files stay as they are.
+func (i *installation) buildPrograms(ctx context.Context, bin string) error {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -61,12 +65,14 @@ func (i *installation) buildProgram(ctx context.Context, bin string) error {
 		return err
 	}
 	i.program = filepath.Join(to, "wasmbed")
-	if _, err := i.run(ctx, root, "go", "build", "-buildvcs=false", "-overlay", overlay, "-ldflags", "-s -w", "-o", i.program, "./controllers/cmd/wasmbed"); err != nil {
-		return err
+	for module, command := range map[string]string{".": "./controllers/cmd/wasmbed", "clusters/embedded": "./cmd/wasmbed-cluster"} {
+		program := filepath.Join(to, filepath.Base(command))
+		_, err := i.run(ctx, filepath.Join(root, module), "go", "build", "-buildvcs=false", "-overlay", overlay, "-ldflags", "-s -w", "-o", program, command)
+		if err != nil {
+			return err
+		}
 	}
-	cluster := filepath.Join(to, "wasmbed-cluster")
-	_ = os.Remove(cluster)
-	return os.Symlink(filepath.Join(bin, "wasmbed-cluster"), cluster)
+	return nil
 }
 
 // writeOverlay writes what `go build -overlay` reads.
@@ -90,6 +96,13 @@ func writeOverlay(root, to string) (string, error) {
 		"func init() { transport.CertCallbackRefreshDuration = " + strconv.Itoa(int(time.Second)) + " }\n"
 	if clocksJump {
 		files["controllers/cmd/wasmbed/chaosclock.go"] = "package main\n\nimport _ \"wasmbed.dev/controllers/bench/chaos/clock\"\n"
+		for _, name := range []string{"clock.go", "clock_amd64.s"} {
+			content, err := os.ReadFile(filepath.Join(root, "controllers", "bench", "chaos", "clock", name))
+			if err != nil {
+				return "", fmt.Errorf("clock for another module: %w", err)
+			}
+			files["clusters/embedded/cmd/wasmbed-cluster/chaos"+name] = strings.Replace(string(content), "\npackage clock\n", "\npackage main\n", 1)
+		}
 	}
 	replace := map[string]string{}
 	written := map[string]string{}

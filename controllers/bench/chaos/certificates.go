@@ -91,6 +91,7 @@ func (i *installation) servers() map[string]string {
 	ports := home.PortsFrom(i.base)
 	return map[string]string{
 		"the gateway, to devices": home.Loopback(ports.Device), "the gateway, to clients": home.Loopback(ports.GatewayHTTP), "the module store": home.Loopback(ports.Store),
+		"the API server": home.Loopback(ports.API),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/internal/home"
@@ -55,7 +56,7 @@ func start(ctx context.Context, bin, dir string, seed uint64) (*installation, er
 	}
 	i.environment = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_AUTHOR_NAME=Chaos", "GIT_AUTHOR_EMAIL=chaos@example.org",
 		"GIT_COMMITTER_NAME=Chaos", "GIT_COMMITTER_EMAIL=chaos@example.org", "WASMBED_HOME="+string(i.home), "WASMBED_CHAOS_CLOCKS="+i.clocks)
-	if err := i.buildProgram(ctx, bin); err != nil {
+	if err := i.buildPrograms(ctx, bin); err != nil {
 		return nil, err
 	}
 	var err error
@@ -86,6 +87,10 @@ func start(ctx context.Context, bin, dir string, seed uint64) (*installation, er
 		return i, err
 	}
 	config.Timeout = 10 * time.Second
+	// What the kubeconfig holds ends soon; this file is kept current.
+	file := i.home.ComponentCertificate("up")
+	config.CertFile, config.KeyFile, config.CertData, config.KeyData = file, file, nil, nil
+	transport.CertCallbackRefreshDuration = time.Second
 	scheme, err := local.NewScheme()
 	if err != nil {
 		return i, err

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -49,6 +50,7 @@ func main() {
 // run goes through rounds of faults until span has passed, at least one.
 func run(ctx context.Context, bin string, seed uint64, span time.Duration, log func(format string, args ...any)) (err error) {
 	ctrllog.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ import (
 const (
 	componentValidity  = 365 * 24 * time.Hour
 	componentLeastLeft = 60 * 24 * time.Hour
-	componentRenewal   = 12 * time.Hour
+	componentRenewal   = time.Minute
 )
 
 // component is one process's identity in the API server.
@@ -78,12 +78,16 @@ func (c cluster) restConfig() (*rest.Config, error) {
 
 // writeCertificate puts a certificate and its key into one file, so that nobody finds one of another's.
 func writeCertificate(file string, cert, key []byte) error {
-	content := slices.Concat(cert, key)
-	if present, err := os.ReadFile(file); err == nil && bytes.Equal(present, content) {
-		return nil
-	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("write certificate: %w", err)
+	}
+	return writeChanged(file, slices.Concat(cert, key))
+}
+
+// writeChanged leaves a file alone that holds the content already.
+func writeChanged(file string, content []byte) error {
+	if present, err := os.ReadFile(file); err == nil && bytes.Equal(present, content) {
+		return nil
 	}
 	return home.WriteFile(file, content, 0o600)
 }
@@ -130,7 +134,7 @@ func (c cluster) certificate(who component) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the cluster's client CA: %w", err)
 	}
-	if present, err := os.ReadFile(file); err == nil && stillGood(present, caCert, time.Now().Add(componentLeastLeft)) == nil {
+	if present, err := os.ReadFile(file); err == nil && stillGood(present, caCert, time.Now()) == nil {
 		return file, nil
 	}
 	caKey, err := os.ReadFile(c.home.Cluster("ca.key"))
@@ -178,7 +182,8 @@ func (i *installation) renewCertificates(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-func stillGood(certPEM, caPEM []byte, until time.Time) error {
+// stillGood tells why a component's certificate is to be replaced now, if it is.
+func stillGood(certPEM, caPEM []byte, now time.Time) error {
 	block, _ := pem.Decode(certPEM)
 	if block == nil {
 		return errors.New("no certificate")
@@ -189,6 +194,9 @@ func stillGood(certPEM, caPEM []byte, until time.Time) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(caPEM)
-	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: until, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if now.Before(cert.NotBefore) {
+		return errors.New("it was issued while the clock was ahead")
+	}
+	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now.Add(componentLeastLeft), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	return err
 }

@@ -22,6 +22,29 @@ import (
 	"wasmbed.dev/internal/testcluster"
 )
 
+// TestACertificateOfTheFutureIsReplaced: it was issued while the clock was ahead, and the API server does not take it yet.
+func TestACertificateOfTheFutureIsReplaced(t *testing.T) {
+	read := func(name string) []byte {
+		content, err := os.ReadFile(filepath.Join(filepath.Dir(testCluster.AdminKubeconfig()), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	cert, _, err := pki.KubeClient(read("ca.crt"), read("ca.key"), "somebody", nil, componentValidity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for after, good := range map[time.Duration]bool{
+		-pki.Backdate - time.Minute: false, 0: true, componentValidity - componentLeastLeft - time.Minute: true, componentValidity - componentLeastLeft + time.Minute: false,
+	} {
+		if err := stillGood(cert, read("ca.crt"), now.Add(after)); (err == nil) != good {
+			t.Errorf("after %s: %v", after, err)
+		}
+	}
+}
+
 // A process, and `up` itself, may run for longer than the certificate lives that it started with.
 func TestProcessesGoOnWithRenewedCertificates(t *testing.T) {
 	every := transport.CertCallbackRefreshDuration

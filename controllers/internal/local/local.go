@@ -247,7 +247,7 @@ func (i *installation) linkKubeconfig() error {
 	if err != nil {
 		return fmt.Errorf("read kubeconfig: %w", err)
 	}
-	return home.WriteFile(i.Home.Kubeconfig(), content, 0o600)
+	return writeChanged(i.Home.Kubeconfig(), content)
 }
 
 // NewScheme knows the kinds that an installation uses.

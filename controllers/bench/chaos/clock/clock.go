@@ -4,7 +4,8 @@
 
 // Package clock lets a process's wall clock jump, and its monotonic clock go on. Importing it puts a function of its own in
 // the place of the kernel's that the runtime asks for the time; that needs -ldflags=-checklinkname=0, and nothing of the
-// standard library is built anew. No product imports it: chaos builds a wasmbed of its own that does.
+// standard library is built anew. No product imports it: chaos builds programs of its own that do, wasmbed by importing it and the
+// cluster's, which is of another module, by having its files.
 package clock
 
 import (
@@ -16,8 +17,8 @@ import (
 	"time"
 )
 
-// Directory names the environment variable with the directory where each command of wasmbed has a file of its name, which
-// holds how many seconds its clock is ahead. No file: it is right.
+// Directory names the environment variable with the directory where each command of wasmbed, and each program without
+// commands, has a file of its name, which holds how many seconds its clock is ahead. No file: it is right.
 const Directory = "WASMBED_CHAOS_CLOCKS"
 
 // every is how often the file is read.
@@ -34,19 +35,27 @@ func install()
 
 func init() {
 	directory := os.Getenv(Directory)
-	if directory == "" || len(os.Args) < 2 {
+	if directory == "" {
 		return
 	}
 	if install(); kernel == 0 {
 		panic("clock: the kernel offers no vDSO")
 	}
-	path := filepath.Join(directory, filepath.Base(os.Args[1]))
+	path := filepath.Join(directory, name(os.Args))
 	follow(path)
 	go func() {
 		for range time.Tick(every) {
 			follow(path)
 		}
 	}()
+}
+
+// name of the file of a process with these arguments.
+func name(args []string) string {
+	if len(args) > 1 && !strings.HasPrefix(args[1], "-") {
+		return filepath.Base(args[1])
+	}
+	return filepath.Base(args[0])
 }
 
 func follow(path string) {

@@ -19,7 +19,7 @@ func TestTheWallClockJumpsAndTheMonotonicOneDoesNot(t *testing.T) {
 		directory = t.TempDir()
 		command := exec.Command(os.Args[0], "-test.run="+t.Name())
 		command.Env = append(os.Environ(), Directory+"="+directory)
-		if err := os.WriteFile(filepath.Join(directory, filepath.Base(command.Args[1])), []byte("7200\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(directory, name(command.Args)), []byte("7200\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := command.CombinedOutput(); err != nil {
@@ -27,7 +27,7 @@ func TestTheWallClockJumpsAndTheMonotonicOneDoesNot(t *testing.T) {
 		}
 		return
 	}
-	file := filepath.Join(directory, filepath.Base(os.Args[1]))
+	file := filepath.Join(directory, name(os.Args))
 	began := time.Now()
 	right := func() time.Time { // a file's time is the kernel's
 		probe := filepath.Join(directory, "probe")
