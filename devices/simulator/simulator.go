@@ -202,6 +202,9 @@ func (d *Device) boot(ctx context.Context) {
 // halt stops all apps and waits for them.
 func (d *Device) halt() {
 	d.mu.Lock()
+	if d.unsaved != nil {
+		d.save()
+	}
 	var ending []chan struct{}
 	for _, a := range d.apps {
 		stopTimers(&a.refetch)

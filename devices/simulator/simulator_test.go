@@ -819,6 +819,24 @@ func TestAStateThatCannotBeSavedIsSavedLater(t *testing.T) {
 	})
 }
 
+// A device that is turned off before it tries again.
+func TestAStateThatCannotBeSavedIsSavedAtTheEnd(t *testing.T) {
+	b, g := start(t)
+	b.device.mu.Lock()
+	b.device.timing.resave = time.Hour
+	b.device.mu.Unlock()
+	inTheWay := filepath.Join(b.config.StateDir, stateFile+".new")
+	check(t, os.Mkdir(inTheWay, 0o700))
+	g.desire(g.example("blink"))
+	g.phase("blink", protocol.PhaseRunning)
+	check(t, os.Remove(inTheWay))
+	b.powerOff()
+	held, err := b.device.store.loadState()
+	if err != nil || len(held.Apps) != 1 || held.Generation != g.generation {
+		t.Errorf("%+v, %v", held, err)
+	}
+}
+
 func TestADamagedFlashMakesADeviceAsNew(t *testing.T) {
 	b, g := start(t)
 	g.desire(g.example("blink"))
