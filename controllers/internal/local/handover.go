@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
-	"wasmbed.dev/controllers/internal/home"
 	"wasmbed.dev/controllers/pki"
 )
 
@@ -55,11 +54,7 @@ func (i *installation) handOnce(ctx context.Context) error {
 	}
 	// The certificate comes last: who reads it finds the key that belongs to it.
 	for _, name := range []string{pki.KeyBundle, pki.KeyPrivate, pki.KeyCertificate} {
-		file := i.Home.Data("dashboard", name)
-		if present, err := os.ReadFile(file); err == nil && string(present) == string(secret.Data[name]) {
-			continue
-		}
-		if err := home.WriteFile(file, secret.Data[name], 0o600); err != nil {
+		if err := writeChanged(i.Home.Data("dashboard", name), secret.Data[name]); err != nil {
 			return fmt.Errorf("hand the identity over: %w", err)
 		}
 	}
