@@ -305,6 +305,9 @@ func TestGoesBack(t *testing.T) {
 	everyBoard(t, func(t *testing.T, name string) {
 		t.Parallel() // most of it is waiting
 		r := newRig(t, name)
+		r.g.mu.Lock()
+		r.g.pace = 0 // the board has not started yet: each step of the way back is told
+		r.g.mu.Unlock()
 		good := r.g.app("light", 1, example(t, "blink"), "gpio", "timer")
 		r.g.want(good)
 		r.g.waitFor("light", 1, protocol.PhaseRunning)

@@ -119,6 +119,7 @@ type testGateway struct {
 	failures  []string // why connections ended
 	fetches   int
 	interval  uint32                          // of heartbeats, in milliseconds
+	pace      uint32                          // of reports, in milliseconds at least
 	endpoints []string                        // of the welcome
 	renewed   atomic.Pointer[tls.Certificate] // in the place of the first certificate
 	ahead     time.Duration                   // of the time that the welcome tells
@@ -128,7 +129,7 @@ type testGateway struct {
 
 func newTestGateway(t testing.TB, a *authority) *testGateway {
 	t.Helper()
-	g := &testGateway{t: t, interval: 500, blobs: map[protocol.Digest][]byte{}, states: map[string]protocol.State{}}
+	g := &testGateway{t: t, interval: 500, pace: 50, blobs: map[protocol.Digest][]byte{}, states: map[string]protocol.State{}}
 	g.config = &tls.Config{Certificates: []tls.Certificate{a.issue(serverName)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.pool(),
 		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256}}
 	g.config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.renewed.Load(), nil }
@@ -242,7 +243,7 @@ func (g *testGateway) handle(frame protocol.Frame, out chan protocol.Frame) {
 	switch f := frame.(type) {
 	case *protocol.Hello:
 		g.hellos = append(g.hellos, f)
-		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().Add(g.ahead).UnixMilli()), Epoch: uint64(len(g.hellos)), HeartbeatInterval: g.interval, ReportInterval: 50, Endpoints: g.endpoints}
+		out <- &protocol.Welcome{Version: 1, MaxFrame: 4096, Time: uint64(time.Now().Add(g.ahead).UnixMilli()), Epoch: uint64(len(g.hellos)), HeartbeatInterval: g.interval, ReportInterval: g.pace, Endpoints: g.endpoints}
 		if g.desired != nil && (f.Generation < g.desired.Generation) {
 			out <- g.desired
 		}

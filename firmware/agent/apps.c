@@ -280,6 +280,7 @@ static void on_completed(struct slot *s)
 	confirm(s);
 	if (app.restart == PROTO_RESTART_ALWAYS) {
 		s->restarts++;
+		changed = true;
 		s->failures++; // an app that ends at once is not started without end
 		s->retry_us = backoff(s->failures, APPS_RETRY_MIN_MS, APPS_RETRY_MAX_MS);
 	} else {
@@ -297,6 +298,12 @@ static void refuse(struct slot *s, enum proto_reason reason, const char *message
 	s->refused = true;
 	log_line(LOG_WARNING, "%s: rejected: %s", s->name, message);
 	set_phase(s, PROTO_REJECTED, reason, message);
+}
+
+static void set_current(struct slot *s, const struct entry *e)
+{
+	changed = changed || s->current.data == NULL || s->current.spec != e->spec; // the state tells its digest
+	s->current = *e;
 }
 
 static enum proto_reason start_runner(struct slot *s, const struct entry *e, char message[RUNNER_MESSAGE])
@@ -352,11 +359,11 @@ static void start(struct slot *s, const struct entry *e)
 		}
 		e = &before;
 	} else if (reason != PROTO_NONE) {
-		s->current = *e;
+		set_current(s, e);
 		s->retry_us = backoff(++s->failures, APPS_RETRY_MIN_MS, APPS_RETRY_MAX_MS);
 		return;
 	}
-	s->current = *e;
+	set_current(s, e);
 	s->started_us = port_now_us();
 	s->confirmed = r != NULL && r->has_confirmed && r->confirmed_spec == e->spec;
 	if (is_wanted && !s->refused) {
