@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,8 +18,11 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/pki"
@@ -219,6 +223,95 @@ func TestADeviceMovesToAnotherGateway(t *testing.T) {
 	}
 	if _, err := a.get("/v1/devices/" + i.namespace + "/one"); err == nil {
 		t.Error("the old gateway still has a session")
+	}
+}
+
+// lives says of a gateway what the gateway controller says: that its process lives, or that its Lease has expired.
+func (g *running) lives(yes bool) {
+	g.t.Helper()
+	before := &v1alpha1.Gateway{}
+	must(g.t, g.kube.Get(g.t.Context(), types.NamespacedName{Namespace: g.namespace, Name: g.name}, before))
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLeaseExpired}
+	if yes {
+		ready.Status, ready.Reason = metav1.ConditionTrue, "Serving"
+	}
+	after := before.DeepCopy()
+	meta.SetStatusCondition(&after.Status.Conditions, ready)
+	must(g.t, g.kube.Status().Patch(g.t.Context(), after, client.MergeFrom(before)))
+}
+
+// TestDevicesOfAGatewayThatIsGoneAreAdopted by another one, that has room for two more, and only those that it may have.
+func TestDevicesOfAGatewayThatIsGoneAreAdopted(t *testing.T) {
+	i := install(t)
+	a := i.gateway("a")
+	b := i.gateway("b", func(g *v1alpha1.Gateway, _ *gateway.Options) { g.Spec.Limits.Devices = 3 })
+	b.device("own")
+	_, digest := i.module(2000)
+	one, pinned, late := a.device("one"), a.device("pinned"), a.device("late")
+	i.changeDevice("pinned", func(d *v1alpha1.Device) { d.Spec.Gateway = "a" })
+	certificate, key := selfSigned(t)
+	hardware := &v1alpha1.Device{Spec: v1alpha1.DeviceSpec{Board: "mps2-an385", Backend: v1alpha1.BackendHardware, Keys: []string{key}}}
+	hardware.Namespace, hardware.Name = i.namespace, "hardware"
+	must(t, i.kube.Create(t.Context(), hardware))
+	a.assign("hardware")
+	a.instance("x", "one", digest, 2000)
+	stop := run(t, one)
+	before := awaitApps(t, one, "x")
+	a.awaitPhase("x.one", v1alpha1.InstanceRunning)
+	stop()
+	a.stop()
+
+	for _, d := range []*device.Device{one, pinned, late} {
+		d.Address = b.opts.Listen
+	}
+	sent := func(name string, d *device.Device) {
+		t.Helper()
+		if err := d.Run(t.Context()); !errors.Is(err, device.ErrReleased) || d.Snapshot().Release.Endpoint != a.opts.Listen {
+			t.Errorf("%s is not sent to its gateway: %v, %+v", name, err, d.Snapshot().Release)
+		}
+	}
+	sent("a device whose gateway is not given up yet", one)
+	a.lives(false)
+	served := func(name string, d *device.Device) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				_ = d.Run(ctx) // as long as the other gateway sends it to its own one, too
+				time.Sleep(50 * time.Millisecond)
+			}
+		}()
+		t.Cleanup(func() { cancel(); <-done })
+		eventually(t, name+" is with the other gateway", func() string {
+			if s := i.getDevice(name).Status; s.Gateway != b.key() || s.Connection == nil || s.Connection.Gateway != b.key() || !s.Connection.Connected {
+				return fmt.Sprintf("%+v", s)
+			}
+			return ""
+		})
+	}
+	served("one", one)
+	if s := one.Snapshot(); s.Generation != before.Generation || len(s.Apps) != 1 {
+		t.Errorf("moving, the device was told to run %+v", s.Apps)
+	}
+	served("hardware", b.deviceSide(certificate))
+	sent("a device that belongs to its gateway", pinned)
+	sent("a device that there is no room for", late)
+	i.changeInstance("x.one", func(o *v1alpha1.Instance) { o.Spec.Config = v1alpha1.ConfigValues{"k": "v"} })
+	i.awaitPhase("x.one", v1alpha1.InstanceRunning)
+	if s := one.Snapshot(); s.Apps[0].Config["k"] != "v" {
+		t.Errorf("it was told to run %+v", s.Apps)
+	}
+
+	// The other gateway comes back: what was adopted stays, and no more is.
+	a.start()
+	a.lives(true)
+	must(t, i.kube.Delete(t.Context(), i.getDevice("own")))
+	sent("a device whose gateway is back", late)
+	time.Sleep(2 * grace)
+	if s := i.getDevice("one").Status; s.Gateway != b.key() || !s.Connection.Connected {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -20,8 +20,9 @@ const maxBlob = 4096
 
 // Limits of the blob, as in firmware/agent/provision.h.
 const (
-	maxCertificates  = 4
-	maxEndpoints     = 4
+	maxCertificates = 4
+	// MaxEndpoints of a board's provisioning.
+	MaxEndpoints     = 4
 	maxEndpointBytes = 128
 )
 
@@ -62,8 +63,8 @@ func encodeProvision(device string, id Identity, now time.Time) ([]byte, error) 
 	if len(id.Certificates) > maxCertificates || len(id.CAs) > maxCertificates {
 		return nil, fmt.Errorf("more than %d certificates", maxCertificates)
 	}
-	if len(id.Endpoints) > maxEndpoints {
-		return nil, fmt.Errorf("%d endpoints, at most %d are possible", len(id.Endpoints), maxEndpoints)
+	if len(id.Endpoints) > MaxEndpoints {
+		return nil, fmt.Errorf("%d endpoints, at most %d are possible", len(id.Endpoints), MaxEndpoints)
 	}
 	if len(id.Key) == 0 || len(id.Certificates) == 0 || len(id.CAs) == 0 || len(id.Endpoints) == 0 || id.ServerName == "" {
 		return nil, errors.New("identity is not complete: key, certificate, CA, server name and endpoint are needed")

@@ -3,6 +3,9 @@
 package v1alpha1
 
 import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -108,6 +111,20 @@ type Gateway struct {
 	// +kubebuilder:default={}
 	Spec   GatewaySpec   `json:"spec,omitempty"`
 	Status GatewayStatus `json:"status,omitempty"`
+}
+
+// Gone tells whether the gateway was given up: its Lease has expired, or it is being removed. One that is starting is not.
+func (g *Gateway) Gone() bool {
+	ready := meta.FindStatusCondition(g.Status.Conditions, ConditionReady)
+	return g.DeletionTimestamp != nil || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == ReasonLeaseExpired
+}
+
+// Allows tells whether the gateway takes devices of a namespace.
+func (g *Gateway) Allows(namespace string) bool {
+	if len(g.Spec.AllowedNamespaces) == 0 {
+		return g.Namespace == namespace
+	}
+	return slices.Contains(g.Spec.AllowedNamespaces, "*") || slices.Contains(g.Spec.AllowedNamespaces, namespace)
 }
 
 // GatewayList is a list of Gateways.

@@ -7,19 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 )
-
-// gatewayGone tells whether a Gateway was given up: its Lease has expired. One that is starting is not.
-func gatewayGone(gateway *v1alpha1.Gateway) bool {
-	ready := meta.FindStatusCondition(gateway.Status.Conditions, v1alpha1.ConditionReady)
-	return gateway.DeletionTimestamp != nil || ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonLeaseExpired
-}
 
 func gatewayKey(gateway *v1alpha1.Gateway) string {
 	return v1alpha1.GatewayKey(gateway.Namespace, gateway.Name)
@@ -41,12 +34,12 @@ func assign(device *v1alpha1.Device, gateways []*v1alpha1.Gateway, load map[stri
 	var best *v1alpha1.Gateway
 	allowed, full := 0, 0
 	for _, gateway := range gateways {
-		if !allows(gateway, device.Namespace) {
+		if !gateway.Allows(device.Namespace) {
 			continue
 		}
 		allowed++
 		key := gatewayKey(gateway)
-		if key == current && !gatewayGone(gateway) {
+		if key == current && !gateway.Gone() {
 			return assignment{gateway: current}
 		}
 		if key != current && load[key] >= int(gateway.Spec.Limits.Devices) {
@@ -69,7 +62,7 @@ func assign(device *v1alpha1.Device, gateways []*v1alpha1.Gateway, load map[stri
 // better orders candidates: those that are not gone, then the device's own, then the one with fewer devices, then by
 // name.
 func better(a, b *v1alpha1.Gateway, current string, load map[string]int) bool {
-	if goneA, goneB := gatewayGone(a), gatewayGone(b); goneA != goneB {
+	if goneA, goneB := a.Gone(), b.Gone(); goneA != goneB {
 		return goneB
 	}
 	keyA, keyB := gatewayKey(a), gatewayKey(b)
@@ -95,20 +88,12 @@ func pinned(device *v1alpha1.Device, gateways []*v1alpha1.Gateway, load map[stri
 	gateway := gateways[at]
 	key := gatewayKey(gateway)
 	switch {
-	case !allows(gateway, device.Namespace):
+	case !gateway.Allows(device.Namespace):
 		return assignment{problem: fmt.Sprintf("gateway %s/%s, which spec.gateway names, does not have namespace %s in allowedNamespaces", namespace, name, device.Namespace)}
 	case key != device.Status.Gateway && load[key] >= int(gateway.Spec.Limits.Devices):
 		return assignment{problem: fmt.Sprintf("gateway %s/%s, which spec.gateway names, has %d devices already: raise its limits.devices", namespace, name, load[key])}
 	}
 	return assignment{gateway: key}
-}
-
-// allows tells whether a gateway takes devices of a namespace.
-func allows(gateway *v1alpha1.Gateway, namespace string) bool {
-	if len(gateway.Spec.AllowedNamespaces) == 0 {
-		return gateway.Namespace == namespace
-	}
-	return slices.Contains(gateway.Spec.AllowedNamespaces, "*") || slices.Contains(gateway.Spec.AllowedNamespaces, namespace)
 }
 
 // ledger counts the devices of each gateway as this process has assigned them: the cache would show too late that a
@@ -117,6 +102,7 @@ type ledger struct {
 	mu      sync.Mutex
 	of      map[client.ObjectKey]string
 	devices map[string]int
+	adopted map[string]time.Time // when another gateway was seen to have adopted a gateway's device, the last time
 }
 
 // fill takes over what the cache shows, once.
@@ -126,7 +112,7 @@ func (l *ledger) fill(devices []v1alpha1.Device) {
 	if l.of != nil {
 		return
 	}
-	l.of, l.devices = make(map[client.ObjectKey]string, len(devices)), map[string]int{}
+	l.of, l.devices, l.adopted = make(map[client.ObjectKey]string, len(devices)), map[string]int{}, map[string]time.Time{}
 	for i := range devices {
 		l.put(client.ObjectKeyFromObject(&devices[i]), devices[i].Status.Gateway)
 	}
@@ -139,12 +125,23 @@ func (l *ledger) filled() bool {
 }
 
 // choose assigns a device and books it, in one step.
-func (l *ledger) choose(device *v1alpha1.Device, gateways []*v1alpha1.Gateway) assignment {
+func (l *ledger) choose(device *v1alpha1.Device, gateways []*v1alpha1.Gateway, now time.Time) assignment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	key := client.ObjectKeyFromObject(device)
 	chosen := assign(device, gateways, l.devices)
-	l.put(client.ObjectKeyFromObject(device), chosen.gateway)
+	if was := l.of[key]; was != "" && was != chosen.gateway && device.Status.Gateway == chosen.gateway {
+		l.adopted[was] = now
+	}
+	l.put(key, chosen.gateway)
 	return chosen
+}
+
+// look is where a device would be assigned, and when another gateway was last seen to have adopted a device of from.
+func (l *ledger) look(device *v1alpha1.Device, gateways []*v1alpha1.Gateway, from string) (assignment, time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return assign(device, gateways, l.devices), l.adopted[from]
 }
 
 // drop forgets a device.

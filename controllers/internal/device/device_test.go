@@ -376,20 +376,68 @@ func TestDevicesMoveWhenTheirGatewayIsGone(t *testing.T) {
 	}
 	before := w.process.Writes.Count(w.namespace, "PATCH devices/status")
 	stopFirst()
+	w.want(pinned, "Unknown first ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
+	w.process.Writes.Quiet(t, 2*time.Second)
+	for _, device := range devices {
+		w.want(device, "Online first 0/0 True/Online True/Connected True/InSync")
+		w.must(looptest.Adopt(t.Context(), w, device, second))
+	}
 	for _, device := range devices {
 		w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 	}
-	w.want(pinned, "Unknown first ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
 	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+len(devices)+1 {
-		t.Errorf("%d writes of status for %d devices that moved and one that could not: %s", count-before, len(devices), w.process.Writes)
+	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+1 {
+		t.Errorf("%d writes of status for %d devices that were adopted and one that may not move: %s", count-before, len(devices), w.process.Writes)
 	}
-	for _, device := range devices {
-		w.must(looptest.Connect(t.Context(), w, device, second, true))
+}
+
+// TestHowLongADeviceMayMove has others come from the same gateway meanwhile.
+func TestHowLongADeviceMayMove(t *testing.T) {
+	now := time.Now()
+	r := &reconciler{opts: Options{Move: 30 * time.Second, Now: func() time.Time { return now }}}
+	gone := &v1alpha1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "gone"}}
+	gone.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLeaseExpired}}
+	lives := &v1alpha1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "lives"}}
+	lives.Spec.Limits.Devices = 100
+	gateways := []*v1alpha1.Gateway{gone, lives}
+	at := func(name, gateway string) *v1alpha1.Device {
+		d := &v1alpha1.Device{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name}}
+		d.Status.Gateway, d.Status.Connection = gateway, &v1alpha1.DeviceConnection{Gateway: gateway, Connected: true}
+		d.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConnected, Status: metav1.ConditionTrue}}
+		return d
 	}
-	w.process.Writes.Quiet(t, 2*time.Second)
-	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+len(devices)+1 {
-		t.Errorf("%d more writes when they came: %s", count-before-len(devices)-1, w.process.Writes)
+	slow := &input{device: at("slow", "plant.gone"), lost: true}
+	left := func(after time.Duration) time.Duration {
+		now = now.Add(after)
+		return r.moves(slow, gateways)
+	}
+	r.ledger.fill([]v1alpha1.Device{*slow.device, *at("quick", "plant.gone"), *at("steady", "plant.gone")})
+	if l := left(0); l != 30*time.Second {
+		t.Errorf("%s at first", l)
+	}
+	if l := left(20 * time.Second); l != 10*time.Second {
+		t.Errorf("%s after 20 s", l)
+	}
+	r.ledger.choose(at("quick", "plant.lives"), gateways, now)
+	if l := left(5 * time.Second); l != 25*time.Second {
+		t.Errorf("%s, 5 s after another one was adopted", l)
+	}
+	if l := left(25 * time.Second); l > 0 {
+		t.Errorf("%s when no other one has come for 30 s", l)
+	}
+	if a := r.ledger.choose(slow.device, gateways, now); a.gateway != "plant.lives" {
+		t.Errorf("it is assigned to %q", a.gateway)
+	}
+	if l := left(0); l > 0 {
+		t.Errorf("%s after it was assigned: this process's own assignments are no adoptions", l)
+	}
+	r.ledger.choose(at("steady", "plant.lives"), gateways, now.Add(time.Hour))
+	if l := left(time.Hour); l > 0 {
+		t.Errorf("%s after an hour in which others came", l)
+	}
+	lives.Spec.Limits.Devices = 3
+	if r.moving.Clear(); left(0) != 0 {
+		t.Error("it may move though the other gateway is full")
 	}
 }
 
@@ -405,9 +453,12 @@ func TestADeviceThatDoesNotMoveIsAway(t *testing.T) {
 	w.must(looptest.Connect(t.Context(), w, device, first, true))
 	w.want(device, "Online first 0/0 True/Online True/Connected True/InSync")
 	second, _ := w.gateway("second", v1alpha1.GatewaySpec{})
+	before := w.process.Writes.Count(w.namespace, "PATCH devices/status")
 	stopFirst()
-	w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 	w.want(device, "Unknown second ?/0 Unknown/GatewayLost Unknown/GatewayLost Unknown/GatewayLost")
+	if count := w.process.Writes.Count(w.namespace, "PATCH devices/status"); count != before+1 {
+		t.Errorf("%d writes of status", count-before)
+	}
 	w.must(looptest.Connect(t.Context(), w, device, second, true))
 	w.want(device, "Online second 0/0 True/Online True/Connected True/InSync")
 }

@@ -45,8 +45,8 @@ type Options struct {
 	// count apps that have left; 1 s when zero. A change that is delivered at once is told by the Instances, and costs the
 	// device no two writes.
 	Grace time.Duration
-	// Move is how long a device may take from a gateway that is gone to another one before its status says that it is
-	// away; 30 s when zero.
+	// Move is how long a device may take from a gateway that is gone to another one before it is assigned to one and its
+	// status says that it is away, and how long after the last one that came from there; 30 s when zero.
 	Move time.Duration
 }
 
@@ -227,30 +227,45 @@ func (r *reconciler) gather(ctx context.Context, device *v1alpha1.Device) (*inpu
 	in.lost = true // unless its gateway is found below
 	for i := range gateways.Items {
 		all[i] = &gateways.Items[i]
-		if c := device.Status.Connection; c != nil && c.Gateway == gatewayKey(all[i]) && !gatewayGone(all[i]) {
+		if c := device.Status.Connection; c != nil && c.Gateway == gatewayKey(all[i]) && !all[i].Gone() {
 			in.lost = false
 		}
 	}
-	in.assigned = r.ledger.choose(device, all)
-	if left := r.moves(in); left > 0 {
+	if left := r.moves(in, all); left > 0 {
 		in.moving, after = true, sooner(after, left)
+	}
+	if in.moving && device.Status.Gateway == device.Status.Connection.Gateway {
+		in.assigned.gateway = device.Status.Gateway
+	} else {
+		in.assigned = r.ledger.choose(device, all, r.opts.Now())
 	}
 	in.sameKey, err = r.sameKey(ctx, device)
 	return in, after, err
 }
 
-// moves tells how long a device that lost its gateway still has to come to the one that it is assigned to now. Meanwhile
-// its conditions stay: most come within seconds, and two writes for each of ten thousand would hold up those who wait.
-func (r *reconciler) moves(in *input) time.Duration {
+// longestMove bounds a move, in times of the Move option, when others keep coming.
+const longestMove = 10
+
+// moves tells how long a device that lost its gateway still has to come to another one. Meanwhile nothing is written of
+// it: the gateway that it comes to adopts it and says so, and a second write for each of ten thousand would hold up those
+// who wait.
+func (r *reconciler) moves(in *input, gateways []*v1alpha1.Gateway) time.Duration {
 	key, now := client.ObjectKeyFromObject(in.device), r.opts.Now()
 	c := in.device.Status.Connection
-	if !in.lost || c == nil || !c.Connected || in.assigned.gateway == "" || in.assigned.gateway == c.Gateway ||
-		!meta.IsStatusConditionTrue(in.device.Status.Conditions, v1alpha1.ConditionConnected) {
-		r.moving.Delete(key)
-		return 0
+	if in.lost && c != nil && c.Connected && meta.IsStatusConditionTrue(in.device.Status.Conditions, v1alpha1.ConditionConnected) {
+		if next, adopted := r.ledger.look(in.device, gateways, c.Gateway); next.gateway != "" && next.gateway != c.Gateway {
+			first, _ := r.moving.LoadOrStore(key, now)
+			since := first.(time.Time)
+			if longest := since.Add((longestMove - 1) * r.opts.Move); adopted.After(longest) {
+				since = longest
+			} else if adopted.After(since) {
+				since = adopted
+			}
+			return since.Add(r.opts.Move).Sub(now)
+		}
 	}
-	since, _ := r.moving.LoadOrStore(key, now)
-	return since.(time.Time).Add(r.opts.Move).Sub(now)
+	r.moving.Delete(key)
+	return 0
 }
 
 // sooner is the earlier of two times to look again; zero is never.

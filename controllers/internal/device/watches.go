@@ -81,7 +81,7 @@ func (r *reconciler) onGateway() handler.EventHandler {
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
 			before, after := e.ObjectOld.(*v1alpha1.Gateway), e.ObjectNew.(*v1alpha1.Gateway)
-			if gatewayGone(before) != gatewayGone(after) || before.Generation != after.Generation {
+			if before.Gone() != after.Gone() || before.Generation != after.Generation {
 				add(ctx, after, q)
 				r.enqueueHomeless(ctx, q)
 			}
@@ -97,7 +97,7 @@ func (r *reconciler) enqueueHomeless(ctx context.Context, q queue) {
 		return // the cache does not fail once it has started
 	}
 	for i := range gateways.Items {
-		if gatewayGone(&gateways.Items[i]) {
+		if gateways.Items[i].Gone() {
 			r.enqueue(ctx, q, client.MatchingFields{deviceByGateway: gatewayKey(&gateways.Items[i])})
 		}
 	}

@@ -3,21 +3,26 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/controllers/pki"
 	"wasmbed.dev/devices/boards"
+	"wasmbed.dev/devices/qemu"
 )
 
 // reconcile switches one device on or off, and tells it what has changed.
@@ -47,7 +52,7 @@ func (f *fleet) reconcile(ctx context.Context, key types.NamespacedName) error {
 	if err != nil || version == "" {
 		return err // without an identity yet: its Secret queues the device
 	}
-	endpoints, err := f.endpoints(ctx, device.Status.Gateway)
+	endpoints, err := f.endpoints(ctx, device)
 	if err != nil {
 		return err
 	}
@@ -104,9 +109,10 @@ func (f *fleet) identity(ctx context.Context, device *v1alpha1.Device) (credenti
 	return credentials, secret.ResourceVersion, nil
 }
 
-// endpoints of the gateway that a device is assigned to; none while it has none.
-func (f *fleet) endpoints(ctx context.Context, key string) ([]string, error) {
-	namespace, name, ok := strings.Cut(key, ".")
+// endpoints of the gateway that a device is assigned to; none while it has none. When that is gone, those of the gateways
+// that may adopt the device come before it, each device's in its own order, so that they share the devices.
+func (f *fleet) endpoints(ctx context.Context, device *v1alpha1.Device) ([]string, error) {
+	namespace, name, ok := strings.Cut(device.Status.Gateway, ".")
 	if !ok {
 		return nil, nil
 	}
@@ -118,7 +124,30 @@ func (f *fleet) endpoints(ctx context.Context, key string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get gateway: %w", err)
 	}
-	return gateway.Status.Endpoints, nil
+	if !gateway.Gone() || device.Spec.Gateway != "" {
+		return gateway.Status.Endpoints, nil
+	}
+	var all v1alpha1.GatewayList
+	if err := f.reader.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list gateways: %w", err)
+	}
+	others := slices.DeleteFunc(all.Items, func(g v1alpha1.Gateway) bool { return g.Gone() || !g.Allows(device.Namespace) })
+	slices.SortFunc(others, func(a, b v1alpha1.Gateway) int {
+		return cmp.Or(cmp.Compare(order(device, &a), order(device, &b)), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	var endpoints []string
+	for i := range others {
+		endpoints = append(endpoints, others[i].Status.Endpoints...)
+	}
+	endpoints = append(endpoints, gateway.Status.Endpoints...)
+	return endpoints[:min(len(endpoints), qemu.MaxEndpoints)], nil
+}
+
+// order is where a gateway stands among those that may adopt a device.
+func order(device *v1alpha1.Device, gateway *v1alpha1.Gateway) uint32 {
+	h := fnv.New32a()
+	fmt.Fprint(h, device.UID, gateway.UID)
+	return h.Sum32()
 }
 
 // switchOn starts a device, as soon as the rate of starts lets it.

@@ -183,7 +183,8 @@ func (f *fleet) watch(ctx context.Context, objects cache.Cache) error {
 			}
 		}},
 		&v1alpha1.Gateway{}: {AddFunc: f.enqueueAssigned, UpdateFunc: func(old, now any) {
-			if !slices.Equal(old.(*v1alpha1.Gateway).Status.Endpoints, now.(*v1alpha1.Gateway).Status.Endpoints) {
+			was, is := old.(*v1alpha1.Gateway), now.(*v1alpha1.Gateway)
+			if !slices.Equal(was.Status.Endpoints, is.Status.Endpoints) || was.Gone() != is.Gone() {
 				f.enqueueAssigned(now)
 			}
 		}},
@@ -223,15 +224,27 @@ func (f *fleet) enqueueHolder(object any) {
 	f.queue.Add(types.NamespacedName{Namespace: credentials.Identity.Namespace, Name: credentials.Identity.Name})
 }
 
+// enqueueAssigned queues the devices of a gateway, and of those that are gone: this one may adopt them.
 func (f *fleet) enqueueAssigned(object any) {
 	gateway, ok := object.(*v1alpha1.Gateway)
 	if !ok {
 		return
 	}
+	concerned := []string{v1alpha1.GatewayKey(gateway.Namespace, gateway.Name)}
+	var all v1alpha1.GatewayList
+	if err := f.reader.List(context.Background(), &all, client.UnsafeDisableDeepCopy); err == nil { // fails only before it has synced
+		for i := range all.Items {
+			if all.Items[i].Gone() {
+				concerned = append(concerned, v1alpha1.GatewayKey(all.Items[i].Namespace, all.Items[i].Name))
+			}
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for key := range f.byGateway[v1alpha1.GatewayKey(gateway.Namespace, gateway.Name)] {
-		f.queue.Add(key)
+	for _, key := range concerned {
+		for device := range f.byGateway[key] {
+			f.queue.Add(device)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -302,6 +303,40 @@ func TestADeviceFollowsItsGateway(t *testing.T) {
 	now.Status.Gateway = second.key()
 	check(t, s.client.Status().Update(t.Context(), &now))
 	until(t, "it knows its new gateway", func() bool { moved.drop(); return second.there("one", 1) })
+}
+
+// TestDevicesOfAGatewayThatIsGoneTryTheOthers before anybody has assigned them anew, and share them.
+func TestDevicesOfAGatewayThatIsGoneTryTheOthers(t *testing.T) {
+	s := newSite(t)
+	first, second, third, foreign := s.gateway("first"), s.gateway("second"), s.gateway("third"), s.gateway("foreign")
+	change := func(f *front, change func(*v1alpha1.Gateway)) {
+		var g v1alpha1.Gateway
+		check(t, s.client.Get(t.Context(), types.NamespacedName{Namespace: s.namespace, Name: f.name}, &g))
+		change(&g)
+		status := g.Status
+		check(t, s.client.Update(t.Context(), &g))
+		g.Status = status
+		check(t, s.client.Status().Update(t.Context(), &g))
+	}
+	change(foreign, func(g *v1alpha1.Gateway) { g.Spec.AllowedNamespaces = []string{"elsewhere"} })
+	s.run()
+	const devices = 20
+	for i := range devices {
+		s.device(fmt.Sprintf("d%d", i), first.key())
+	}
+	pinned := s.device("pinned", first.key())
+	pinned.Spec.Gateway = "first"
+	check(t, s.client.Update(t.Context(), pinned))
+	at := func(f *front) int { f.mu.Lock(); defer f.mu.Unlock(); return len(f.conns) }
+	until(t, "all are connected", func() bool { return at(first) == devices+1 })
+	change(first, func(g *v1alpha1.Gateway) {
+		g.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLeaseExpired, LastTransitionTime: metav1.Now()}}
+	})
+	first.close()
+	until(t, "they are with the others", func() bool { return at(second)+at(third) == devices })
+	if at(second) == 0 || at(third) == 0 || at(foreign) != 0 || second.there("pinned", 1) || third.there("pinned", 1) {
+		t.Errorf("%d are with the second, %d with the third, %d with one that does not serve their namespace", at(second), at(third), at(foreign))
+	}
 }
 
 func TestARenewedIdentityReachesTheDevice(t *testing.T) {

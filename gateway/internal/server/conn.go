@@ -101,7 +101,7 @@ func (c *conn) await() {
 func (c *conn) admit() {
 	ctx, cancel := context.WithTimeout(context.Background(), helloTimeout)
 	defer cancel()
-	d := c.s.fleet.device(ctx, c.who.device)
+	d := c.s.fleet.adopt(ctx, c.who.device)
 	if d == nil {
 		c.s.turnAway(ctx, c)
 		return

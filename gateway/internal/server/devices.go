@@ -106,7 +106,7 @@ func (d *devices) len() (present int) {
 // milliseconds, and more than what this gateway gave out or the Device records.
 func (s *Server) nextEpoch(device types.NamespacedName, now time.Time) uint64 {
 	least := now.UnixMilli()
-	if d := s.fleet.device(context.Background(), device); d != nil && d.Status.Connection != nil {
+	if d := s.fleet.known(context.Background(), device); d != nil && d.Status.Connection != nil {
 		least = max(least, d.Status.Connection.Epoch+1)
 	}
 	for {

@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -28,8 +30,9 @@ const (
 	indexDevice = "device"
 )
 
-// fleet is what the API server says about the gateway's devices: those that are assigned to it, their Instances, its
-// own object and Secret. Objects that it returns are the caches' own and are not to be changed.
+// fleet is what the API server says about the gateway's devices: those that are assigned to it and those that it has
+// adopted, their Instances, all Gateways and its own Secret. Objects that it returns are the caches' own and are not to be
+// changed.
 type fleet struct {
 	key    string // GatewayKey of this gateway
 	own    types.NamespacedName
@@ -37,6 +40,9 @@ type fleet struct {
 	cache  cache.Cache
 	// instances of the devices' namespaces.
 	instances *instances
+	// orphans are devices of gateways that are gone; assigned is how many are this gateway's.
+	orphans  *orphans
+	assigned atomic.Int64
 	// live reads from the API server and writes to it.
 	live client.WithWatch
 }
@@ -51,7 +57,7 @@ func scheme() *runtime.Scheme {
 	return s
 }
 
-func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
+func newFleet(config *rest.Config, namespace, name string, log logr.Logger) (*fleet, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // status writes have their own limit, and the server has its fairness
 	f := &fleet{
@@ -64,21 +70,17 @@ func newFleet(config *rest.Config, namespace, name string) (*fleet, error) {
 	if f.live, err = client.NewWithWatch(config, client.Options{Scheme: s}); err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
-	f.instances = &instances{live: f.live, in: map[string]*namespaceInstances{}}
-	ownName := func(n types.NamespacedName) cache.ByObject {
-		return cache.ByObject{
-			Namespaces: map[string]cache.Config{n.Namespace: {}},
-			Field:      fields.OneTermEqualSelector("metadata.name", n.Name),
-		}
-	}
+	f.instances = &instances{live: f.live, in: map[string]*followed{}}
+	f.orphans = &orphans{live: f.live, log: log, of: map[string]*followed{}, adopted: map[types.NamespacedName]struct{}{}}
 	noCopy := true
 	f.cache, err = cache.New(config, cache.Options{
 		Scheme:                       s,
 		DefaultUnsafeDisableDeepCopy: &noCopy,
 		ReaderFailOnMissingInformer:  true,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.Gateway{}: ownName(f.own),
-			&corev1.Secret{}:    ownName(f.secret),
+			&corev1.Secret{}: {
+				Namespaces: map[string]cache.Config{f.secret.Namespace: {}}, Field: fields.OneTermEqualSelector("metadata.name", f.secret.Name),
+			},
 			&v1alpha1.Device{}: {
 				Field: fields.OneTermEqualSelector("status.gateway", f.key), Transform: stripDevice,
 			},
@@ -110,7 +112,8 @@ func strip(object client.Object) {
 // handlers are told about every change, with the key of what is concerned.
 type handlers struct {
 	device  func(types.NamespacedName) // a Device, or an Instance of it
-	gateway func()
+	left    func(types.NamespacedName) // a Device that was adopted and is no orphan any more
+	gateway func()                     // any of them
 	secret  func()
 }
 
@@ -121,22 +124,18 @@ func (f *fleet) start(ctx context.Context, h handlers) error {
 	}); err != nil {
 		return fmt.Errorf("index of keys: %w", err)
 	}
-	f.instances.changed = h.device
-	watch := []struct {
-		object client.Object
-		handle func(client.Object)
-	}{
-		{&v1alpha1.Device{}, func(o client.Object) { h.device(client.ObjectKeyFromObject(o)) }},
-		{&v1alpha1.Gateway{}, func(client.Object) { h.gateway() }},
-		{&corev1.Secret{}, func(client.Object) { h.secret() }},
-	}
-	for _, w := range watch {
-		informer, err := f.cache.GetInformer(ctx, w.object, cache.BlockUntilSynced(false))
+	f.instances.changed, f.orphans.changed, f.orphans.left = h.device, h.device, h.left
+	for object, handle := range map[client.Object]toolscache.ResourceEventHandler{
+		&v1alpha1.Device{}:  f.count(eachObject(func(o client.Object) { h.device(client.ObjectKeyFromObject(o)) })),
+		&v1alpha1.Gateway{}: eachObject(func(client.Object) { h.gateway() }),
+		&corev1.Secret{}:    eachObject(func(client.Object) { h.secret() }),
+	} {
+		informer, err := f.cache.GetInformer(ctx, object, cache.BlockUntilSynced(false))
 		if err != nil {
-			return fmt.Errorf("watch %T: %w", w.object, err)
+			return fmt.Errorf("watch %T: %w", object, err)
 		}
-		if _, err := informer.AddEventHandler(eachObject(w.handle)); err != nil {
-			return fmt.Errorf("watch %T: %w", w.object, err)
+		if _, err := informer.AddEventHandler(handle); err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
 		}
 	}
 	go func() { _ = f.cache.Start(ctx) }()
@@ -150,6 +149,23 @@ func (f *fleet) start(ctx context.Context, h handlers) error {
 	return f.instances.await(ctx, namespaces)
 }
 
+// count has the devices counted that are assigned to this gateway, and ends the adoption of those that come.
+func (f *fleet) count(then toolscache.ResourceEventHandlerFuncs) toolscache.ResourceEventHandler {
+	counted := then
+	counted.AddFunc = func(o any) {
+		f.assigned.Add(1)
+		if d, ok := o.(client.Object); ok {
+			f.orphans.disown(client.ObjectKeyFromObject(d))
+		}
+		then.AddFunc(o)
+	}
+	counted.DeleteFunc = func(o any) {
+		f.assigned.Add(-1)
+		then.DeleteFunc(o)
+	}
+	return counted
+}
+
 // namespaces are those that a device of this gateway is in.
 func (f *fleet) namespaces(ctx context.Context) (map[string]bool, error) {
 	var list v1alpha1.DeviceList
@@ -160,6 +176,7 @@ func (f *fleet) namespaces(ctx context.Context) (map[string]bool, error) {
 	for i := range list.Items {
 		in[list.Items[i].Namespace] = true
 	}
+	f.orphans.namespaces(in)
 	return in, nil
 }
 
@@ -179,7 +196,7 @@ func (f *fleet) sweep(ctx context.Context) {
 	}
 }
 
-func eachObject(handle func(client.Object)) toolscache.ResourceEventHandler {
+func eachObject(handle func(client.Object)) toolscache.ResourceEventHandlerFuncs {
 	one := func(o any) {
 		if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 			o = gone.Obj
@@ -191,23 +208,81 @@ func eachObject(handle func(client.Object)) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{AddFunc: one, UpdateFunc: func(_, o any) { one(o) }, DeleteFunc: one}
 }
 
-// device is a Device that is assigned to this gateway, or nil.
+// device is a Device that is assigned to this gateway, or that it has adopted, or nil.
 func (f *fleet) device(ctx context.Context, key types.NamespacedName) *v1alpha1.Device {
-	d := &v1alpha1.Device{}
-	if err := f.cache.Get(ctx, key, d); err != nil || d.Status.Gateway != f.key || d.DeletionTimestamp != nil {
+	d := f.known(ctx, key)
+	if d == nil || d.DeletionTimestamp != nil || d.Status.Gateway != f.key && !f.orphans.has(key) {
 		return nil
 	}
 	return d
 }
 
-// deviceByKey is the assigned Device that a public key is pinned for, or nil. A key that two Devices claim admits
-// neither: which one it would be must not depend on the order of a list.
+// known is a Device that is assigned to this gateway, or to one that is gone, or nil.
+func (f *fleet) known(ctx context.Context, key types.NamespacedName) *v1alpha1.Device {
+	d := &v1alpha1.Device{}
+	if err := f.cache.Get(ctx, key, d); err != nil || d.Status.Gateway != f.key {
+		return f.orphans.find(key)
+	}
+	return d
+}
+
+// adopt is device, and takes one that has come although its gateway is another one, if that is gone and this one may have
+// it.
+func (f *fleet) adopt(ctx context.Context, key types.NamespacedName) *v1alpha1.Device {
+	if d := f.device(ctx, key); d != nil {
+		return d
+	}
+	if d := f.orphans.find(key); d != nil && f.orphans.adopt(key, f.room(ctx, d)) {
+		return d
+	}
+	return nil
+}
+
+// room is how many devices this gateway may adopt of which this is one.
+func (f *fleet) room(ctx context.Context, d *v1alpha1.Device) int {
+	own := f.gateway(ctx)
+	if own == nil || own.Gone() || d.DeletionTimestamp != nil || d.Spec.Gateway != "" || !own.Allows(d.Namespace) {
+		return 0
+	}
+	return int(own.Spec.Limits.Devices) - int(f.assigned.Load())
+}
+
+// followOrphans follows the devices of all gateways that are gone.
+func (f *fleet) followOrphans(ctx context.Context) error {
+	var list v1alpha1.GatewayList
+	if err := f.cache.List(ctx, &list); err != nil {
+		return fmt.Errorf("gateways: %w", err)
+	}
+	var gone []string
+	for i := range list.Items {
+		if key := v1alpha1.GatewayKey(list.Items[i].Namespace, list.Items[i].Name); key != f.key && list.Items[i].Gone() {
+			gone = append(gone, key)
+		}
+	}
+	return f.orphans.follow(ctx, gone)
+}
+
+// deviceByKey is the Device that a public key is pinned for, among those that are assigned to this gateway or to one
+// that is gone, or nil. A key that two Devices claim admits neither: which one it would be must not depend on the order
+// of a list.
 func (f *fleet) deviceByKey(ctx context.Context, publicKey string) *v1alpha1.Device {
 	var list v1alpha1.DeviceList
-	if err := f.cache.List(ctx, &list, client.MatchingFields{indexKey: publicKey}); err != nil || len(list.Items) != 1 {
+	if err := f.cache.List(ctx, &list, client.MatchingFields{indexKey: publicKey}); err != nil {
 		return nil
 	}
-	return &list.Items[0]
+	found := map[types.UID]*v1alpha1.Device{}
+	for _, d := range f.orphans.withKey(publicKey) {
+		found[d.UID] = d
+	}
+	for i := range list.Items {
+		found[list.Items[i].UID] = &list.Items[i]
+	}
+	for _, d := range found {
+		if len(found) == 1 {
+			return d
+		}
+	}
+	return nil
 }
 
 // gateway is this gateway's own object, or nil.
@@ -239,6 +314,7 @@ func (f *fleet) credentials(ctx context.Context) (*pki.Credentials, error) {
 type whereabouts struct {
 	device   *v1alpha1.Device // nil: there is none
 	endpoint string           // of the gateway that it is assigned to, when that is another one
+	gone     bool             // that gateway is
 }
 
 // locate asks the API server.
@@ -265,7 +341,7 @@ func (f *fleet) locate(ctx context.Context, key types.NamespacedName) (whereabou
 		}
 		return w, fmt.Errorf("gateway %s: %w", device.Status.Gateway, err)
 	}
-	if len(other.Status.Endpoints) > 0 {
+	if w.gone = other.Gone(); len(other.Status.Endpoints) > 0 {
 		w.endpoint = other.Status.Endpoints[0]
 	}
 	return w, nil

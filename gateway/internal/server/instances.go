@@ -11,10 +11,7 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,12 +31,7 @@ type instances struct {
 	changed func(device types.NamespacedName)
 
 	mu sync.Mutex
-	in map[string]*namespaceInstances
-}
-
-type namespaceInstances struct {
-	toolscache.SharedIndexInformer
-	stop context.CancelFunc
+	in map[string]*followed
 }
 
 // of a device that should run, by name of the application. The error is errIncomplete until all are known.
@@ -67,33 +59,26 @@ func (c *instances) of(ctx context.Context, device types.NamespacedName) ([]*v1a
 
 // follow is the cache of a namespace's Instances, which is started when there is none. It runs until ctx ends or none of
 // the gateway's devices is in the namespace.
-func (c *instances) follow(ctx context.Context, namespace string) (*namespaceInstances, error) {
+func (c *instances) follow(ctx context.Context, namespace string) (*followed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if here := c.in[namespace]; here != nil {
 		return here, nil
 	}
-	source := &toolscache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			list := &v1alpha1.InstanceList{}
-			return list, c.live.List(ctx, list, &client.ListOptions{Namespace: namespace, Raw: &options})
+	here, err := follow(ctx, c.live, selection{
+		object: &v1alpha1.Instance{}, list: func() client.ObjectList { return &v1alpha1.InstanceList{} },
+		options: client.ListOptions{Namespace: namespace},
+		indexers: toolscache.Indexers{
+			indexDevice: func(o any) ([]string, error) { return []string{o.(*v1alpha1.Instance).Spec.Device}, nil },
 		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return c.live.Watch(ctx, &v1alpha1.InstanceList{}, &client.ListOptions{Namespace: namespace, Raw: &options})
-		},
-	}
-	informer := toolscache.NewSharedIndexInformer(source, &v1alpha1.Instance{}, 0, toolscache.Indexers{
-		indexDevice: func(o any) ([]string, error) { return []string{o.(*v1alpha1.Instance).Spec.Device}, nil },
+		transform: stripInstance,
+		changed: eachObject(func(o client.Object) {
+			c.changed(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Instance).Spec.Device})
+		}),
 	})
-	_, err := informer.AddEventHandler(eachObject(func(o client.Object) {
-		c.changed(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Instance).Spec.Device})
-	}))
-	if err = errors.Join(err, informer.SetTransform(stripInstance)); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("instances of namespace %s: %w", namespace, err)
 	}
-	run, stop := context.WithCancel(ctx)
-	go informer.RunWithContext(run)
-	here := &namespaceInstances{informer, stop}
 	c.in[namespace] = here
 	return here, nil
 }

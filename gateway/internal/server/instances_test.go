@@ -15,11 +15,11 @@ import (
 // TestNamespacesWithoutDevicesAreDropped: what is followed of them ends.
 func TestNamespacesWithoutDevicesAreDropped(t *testing.T) {
 	ended := map[string]context.Context{}
-	c := &instances{in: map[string]*namespaceInstances{}}
+	c := &instances{in: map[string]*followed{}}
 	for _, namespace := range []string{"plant", "left"} {
 		ctx, stop := context.WithCancel(t.Context())
 		ended[namespace] = ctx
-		c.in[namespace] = &namespaceInstances{stop: stop}
+		c.in[namespace] = &followed{stop: stop}
 	}
 	c.keepOnly(map[string]bool{"plant": true, "new": true})
 	if c.in["plant"] == nil || ended["plant"].Err() != nil || c.in["left"] != nil || ended["left"].Err() == nil || len(c.in) != 1 {

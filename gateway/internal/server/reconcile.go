@@ -152,7 +152,7 @@ func (s *Server) writeInstances(ctx context.Context, w *work, entry deviceEntry,
 	return failed
 }
 
-// writeConnection records that the device came or went.
+// writeConnection records that the device came or went, and that one is this gateway's now that was adopted.
 func (s *Server) writeConnection(ctx context.Context, w *work, d *v1alpha1.Device, entry deviceEntry) error {
 	present := d.Status.Connection
 	var p presence
@@ -171,9 +171,13 @@ func (s *Server) writeConnection(ctx context.Context, w *work, d *v1alpha1.Devic
 			w.lookAgain(early)
 			return nil
 		}
+		if d.Status.Gateway != s.fleet.key {
+			s.fleet.orphans.disown(client.ObjectKeyFromObject(d))
+			return nil
+		}
 	}
 	want, write := deviceConnection(present, s.fleet.key, p)
-	if !write {
+	if !write && (want == nil || d.Status.Gateway == s.fleet.key) {
 		return nil
 	}
 	if entry.writes != nil && !entry.writes.Allow() {
@@ -181,7 +185,7 @@ func (s *Server) writeConnection(ctx context.Context, w *work, d *v1alpha1.Devic
 		return nil
 	}
 	next := d.DeepCopy()
-	next.Status.Connection = want
+	next.Status.Gateway, next.Status.Connection = s.fleet.key, want
 	return s.patchStatus(ctx, "device", d, next)
 }
 
@@ -250,7 +254,7 @@ func elsewhere(at whereabouts, who identity) verdict {
 }
 
 // How long a device stays away that has no gateway yet, how often a second the API server is asked for such devices,
-// and how long one that is assigned here is waited for until the cache has it.
+// and how long one that is to be served here is waited for until a cache has it.
 const (
 	unassignedHoldOff = 3 * time.Second
 	locateRate        = 50
@@ -261,7 +265,7 @@ const (
 func (s *Server) turnAway(ctx context.Context, c *conn) {
 	key := c.who.device
 	for deadline := time.Now().Add(cacheLag); time.Now().Before(deadline); {
-		if d := s.fleet.device(ctx, key); d != nil {
+		if d := s.fleet.adopt(ctx, key); d != nil {
 			c.apply(judge(d, c.who))
 			return
 		}
@@ -273,7 +277,7 @@ func (s *Server) turnAway(ctx context.Context, c *conn) {
 			s.log.Error(err, "cannot tell where a device belongs", "device", key.String())
 			break
 		}
-		if at.device == nil || at.device.Status.Gateway != s.fleet.key {
+		if at.device == nil || at.device.Status.Gateway != s.fleet.key && !(at.gone && s.fleet.room(ctx, at.device) > 0) {
 			c.apply(elsewhere(at, c.who))
 			return
 		}

@@ -120,7 +120,7 @@ func newServer(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s.devices = newDevices(s.grace, s.queue.AddAfter)
 	var err error
-	if s.fleet, err = newFleet(opts.Config, opts.Namespace, opts.Name); err != nil {
+	if s.fleet, err = newFleet(opts.Config, opts.Namespace, opts.Name, opts.Log); err != nil {
 		return nil, err
 	}
 	source := &store.Client{URL: opts.StoreURL, TLS: s.source.ClientConfig(time.Now, pki.Client)}
@@ -151,6 +151,7 @@ func (s *Server) awaitFleet(ctx context.Context) error {
 	go func() {
 		started <- s.fleet.start(s.ctx, handlers{
 			device:  s.queue.Add,
+			left:    func(key types.NamespacedName) { s.queue.AddAfter(key, laggingInterval) },
 			gateway: func() { notify(s.gatewayChanged) },
 			secret:  func() { s.loadCredentials(); notify(secretChanged) },
 		})
@@ -330,12 +331,12 @@ func (s *Server) flush(workers *sync.WaitGroup) {
 func (s *Server) followGateway(ctx context.Context) {
 	for delay := time.Duration(0); ; {
 		s.applySettings()
-		err := s.writeOwnStatus(ctx)
+		err := errors.Join(s.writeOwnStatus(ctx), s.fleet.followOrphans(s.ctx))
 		var retry <-chan time.Time
 		if err != nil && ctx.Err() == nil {
 			delay = min(max(200*time.Millisecond, 2*delay), 10*time.Second)
 			retry = time.After(delay)
-			s.log.Error(err, "cannot write the gateway's status; will be retried")
+			s.log.Error(err, "cannot bring the gateway up to date; will be retried")
 		} else {
 			delay = 0
 		}

@@ -206,6 +206,13 @@ func Connect(ctx context.Context, c client.Client, device *v1alpha1.Device, gate
 	return c.Status().Patch(ctx, device, client.RawPatch("application/merge-patch+json", []byte(patch)))
 }
 
+// Adopt writes what a gateway writes when a device connects whose own gateway is gone.
+func Adopt(ctx context.Context, c client.Client, device *v1alpha1.Device, gateway string) error {
+	patch := fmt.Sprintf(`{"status":{"gateway":%[1]q,"connection":{"gateway":%[1]q,"connected":true,"epoch":%d,"since":%q}}}`,
+		gateway, time.Now().UnixNano(), time.Now().UTC().Format(time.RFC3339))
+	return c.Status().Patch(ctx, device, client.RawPatch("application/merge-patch+json", []byte(patch)))
+}
+
 // Report writes what a gateway writes when a device reports on an Instance's present spec.
 func Report(ctx context.Context, c client.Client, instance *v1alpha1.Instance, phase v1alpha1.InstancePhase, reason, message string) error {
 	now := time.Now().UTC().Format("2006-01-02T15:04:05.000000Z07:00")
