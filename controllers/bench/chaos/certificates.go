@@ -90,8 +90,8 @@ func (w *watcher) signed() int {
 func (i *installation) servers() map[string]string {
 	ports := home.PortsFrom(i.base)
 	return map[string]string{
-		"the gateway, to devices": home.Loopback(ports.Device), "the gateway, to clients": home.Loopback(ports.GatewayHTTP), "the module store": home.Loopback(ports.Store),
-		"the API server": home.Loopback(ports.API),
+		"the gateway, to devices": i.gatewayAddresses()[0], "the other gateway, to devices": i.gatewayAddresses()[1],
+		"the first gateway, to clients": home.Loopback(ports.GatewayHTTP), "the module store": home.Loopback(ports.Store), "the API server": home.Loopback(ports.API),
 	}
 }
 

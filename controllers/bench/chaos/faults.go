@@ -41,6 +41,7 @@ var faults = []fault{
 	{"a process is killed in the middle of a delivery", (*chaos).killDuringDelivery},
 	{"a process stands still", (*chaos).freeze},
 	{"all processes but the API server are killed", (*chaos).killAll},
+	{"a gateway is away for longer than its Lease", (*chaos).gatewayAway},
 	{"bad weather between devices and gateway", (*chaos).weather},
 	{"bad weather while a commit is delivered", (*chaos).weatherDuringDelivery},
 	{"a hostile device", (*chaos).hostile},
@@ -95,7 +96,7 @@ func (c *chaos) killDuringDelivery(ctx context.Context) error {
 }
 
 func (c *chaos) killAll(ctx context.Context) error {
-	for _, part := range parts[:3] {
+	for _, part := range parts[:len(parts)-1] {
 		_ = c.signal(part, syscall.SIGKILL)
 	}
 	return pause(ctx, c.between(time.Second, 4*time.Second))
@@ -112,6 +113,29 @@ func (c *chaos) freeze(ctx context.Context) error {
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 	return pause(ctx, span)
+}
+
+// gatewayAway has one stand still until the other one has its devices and they run what was pushed meanwhile.
+func (c *chaos) gatewayAway(ctx context.Context) error {
+	if err := c.calm(ctx); err != nil {
+		return err
+	}
+	part := gatewayPart(gateways[c.rand.IntN(len(gateways))])
+	pid, err := c.pid(part)
+	if err != nil {
+		return nil
+	}
+	last := syscall.SIGCONT
+	if c.rand.IntN(2) == 0 {
+		last = syscall.SIGKILL
+	}
+	c.log("  %s, %s afterwards", part, last)
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	defer func() { _ = syscall.Kill(pid, last) }()
+	if err := c.goodCommit(ctx); err != nil {
+		return err
+	}
+	return c.calm(ctx)
 }
 
 func (c *chaos) weather(ctx context.Context) error {
@@ -133,7 +157,7 @@ func (c *chaos) weatherDuringDelivery(ctx context.Context) error {
 func (c *chaos) hostile(context.Context) error {
 	trick := tricks[c.rand.IntN(len(tricks))]
 	c.log("  it %s", trick.name)
-	trick.do(c.liar, c.proxy.target)
+	trick.do(c.liar, c.gatewayAddresses()[0])
 	return nil
 }
 
@@ -252,7 +276,7 @@ func (c *chaos) forcePush(ctx context.Context) error {
 
 // noMoreFiles keeps a process from opening files and connections for a while.
 func (c *chaos) noMoreFiles(ctx context.Context) error {
-	part := parts[c.rand.IntN(3)] // the database's own reaction to it is to end, which is another fault
+	part := parts[c.rand.IntN(len(parts)-1)] // the database's own reaction to it is to end, which is another fault
 	pid, err := c.pid(part)
 	if err != nil {
 		return nil

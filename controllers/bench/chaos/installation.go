@@ -31,8 +31,13 @@ const (
 // applications of the fleet; each has a config whose value names the commit that asked for it.
 var applications = []string{"first", "second"}
 
-// parts are the processes that faults happen to.
-var parts = []string{"controllers", "gateway-" + namespace + ".edge", "simulator", "cluster"}
+// gateways share the devices, and take one another's.
+var gateways = []string{"edge", "spare"}
+
+// parts are the processes that faults happen to, the API server the last of them.
+var parts = []string{"controllers", gatewayPart("edge"), "simulator", gatewayPart("spare"), "cluster"}
+
+func gatewayPart(name string) string { return "gateway-" + namespace + "." + name }
 
 // installation is a whole one, as `wasmbed up` runs it, and a clone of its fleet's repository.
 type installation struct {
@@ -63,7 +68,7 @@ func start(ctx context.Context, bin, dir string, seed uint64) (*installation, er
 	if i.base, err = freePorts(); err != nil {
 		return nil, err
 	}
-	if i.proxy, err = newProxy(home.Loopback(home.PortsFrom(i.base).Device), seed); err != nil {
+	if i.proxy, err = newProxy(i.gatewayAddresses(), seed); err != nil {
 		return nil, err
 	}
 	if i.liar, err = newLiar(); err != nil {
@@ -123,6 +128,11 @@ func freePorts() (int, error) {
 	return 0, fmt.Errorf("no free ports")
 }
 
+// gatewayAddresses are where they listen.
+func (i *installation) gatewayAddresses() []string {
+	return []string{home.Loopback(home.PortsFrom(i.base).Device), home.Loopback(i.base + 5)}
+}
+
 // run runs a command and returns what it says.
 func (i *installation) run(ctx context.Context, dir, name string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, name, args...)
@@ -141,8 +151,11 @@ func (i *installation) writeFleet(dir, bin string) error {
 		return err
 	}
 	files := map[string]string{
-		"devices/gateway.yaml": header("Gateway", "edge") + "spec:\n  endpoints: [\"" + i.proxy.address() + "\"]\n  limits: {heartbeatSeconds: 2}\n",
-		"devices/space.yaml":   "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n",
+		"devices/space.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n",
+	}
+	for n, name := range gateways {
+		files["devices/"+name+".yaml"] = header("Gateway", name) + fmt.Sprintf("spec: {listen: %q, endpoints: [%q], limits: {heartbeatSeconds: 2}}\n",
+			i.gatewayAddresses()[n], i.proxy.address(n))
 	}
 	for n := range devices {
 		name := fmt.Sprintf("device-%d", n)

@@ -112,7 +112,7 @@ func (c *chaos) admitLiar(ctx context.Context) error {
 	}
 	err = writeFiles(c.clone, map[string]string{
 		"kustomization.yaml": string(text) + "- devices/liar.yaml\n",
-		"devices/liar.yaml":  header("Device", "liar") + "spec: {board: mps2-an385, backend: Hardware, keys: [\"" + c.liar.key + "\"]}\n",
+		"devices/liar.yaml":  header("Device", "liar") + "spec: {board: mps2-an385, backend: Hardware, gateway: edge, keys: [\"" + c.liar.key + "\"]}\n",
 	})
 	if err != nil {
 		return err

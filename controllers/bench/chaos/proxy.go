@@ -30,11 +30,10 @@ func (w weather) String() string {
 	return [...]string{"clear", "slow", "half-open", "resetting", "torn", "closed"}[w]
 }
 
-// proxy stands between devices and the gateway, and makes the weather.
+// proxy stands between devices and gateways, and makes the weather.
 type proxy struct {
-	listener net.Listener
-	target   string
-	accepted atomic.Int64 // connections of devices so far
+	listeners []net.Listener // one for each gateway
+	accepted  atomic.Int64   // connections of devices so far
 
 	mu    sync.Mutex
 	now   weather
@@ -42,17 +41,21 @@ type proxy struct {
 	conns map[net.Conn]struct{}
 }
 
-func newProxy(target string, seed uint64) (*proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
+func newProxy(gateways []string, seed uint64) (*proxy, error) {
+	p := &proxy{rand: rand.New(rand.NewPCG(seed, 2)), conns: map[net.Conn]struct{}{}}
+	for _, target := range gateways {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		p.listeners = append(p.listeners, listener)
+		go p.accept(listener, target)
 	}
-	p := &proxy{listener: listener, target: target, rand: rand.New(rand.NewPCG(seed, 2)), conns: map[net.Conn]struct{}{}}
-	go p.accept()
 	return p, nil
 }
 
-func (p *proxy) address() string { return p.listener.Addr().String() }
+// address is where devices reach a gateway.
+func (p *proxy) address(gateway int) string { return p.listeners[gateway].Addr().String() }
 
 // set changes the weather. When it clears, connections that hung are left to their deadlines.
 func (p *proxy) set(w weather) {
@@ -75,7 +78,9 @@ func (p *proxy) weather() weather {
 }
 
 func (p *proxy) close() {
-	_ = p.listener.Close()
+	for _, listener := range p.listeners {
+		_ = listener.Close()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
@@ -83,9 +88,9 @@ func (p *proxy) close() {
 	}
 }
 
-func (p *proxy) accept() {
+func (p *proxy) accept(listener net.Listener, target string) {
 	for {
-		device, err := p.listener.Accept()
+		device, err := listener.Accept()
 		if err != nil {
 			return
 		}
@@ -94,12 +99,12 @@ func (p *proxy) accept() {
 			_ = device.Close()
 			continue
 		}
-		go p.serve(device)
+		go p.serve(device, target)
 	}
 }
 
-func (p *proxy) serve(device net.Conn) {
-	gateway, err := net.DialTimeout("tcp", p.target, 2*time.Second)
+func (p *proxy) serve(device net.Conn, target string) {
+	gateway, err := net.DialTimeout("tcp", target, 2*time.Second)
 	if err != nil {
 		_ = device.Close()
 		return

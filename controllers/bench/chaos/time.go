@@ -28,7 +28,7 @@ const (
 
 // clocked are the processes whose clocks jump, and their commands or programs, which is how package clock knows them.
 var clocked = []struct{ part, command string }{
-	{parts[0], "controllers"}, {parts[1], "gateway"}, {parts[2], "simulator"}, {parts[3], "wasmbed-cluster"}, {"dashboard", "dashboard"}, {"up", "up"},
+	{parts[0], "controllers"}, {parts[1], "gateway"}, {parts[2], "simulator"}, {parts[4], "wasmbed-cluster"}, {"dashboard", "dashboard"}, {"up", "up"},
 }
 
 // clockJumps sets one process's clock forward or back while a commit is delivered, and right again. Now and then the process

@@ -74,6 +74,19 @@ func (p *Ports) Check() error {
 // Loopback is the address of a port on this machine only.
 func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
+// FreePortFrom returns the first loopback port from one on that is not among those taken and that nobody listens on now.
+func FreePortFrom(port int, taken map[int]bool) (int, error) {
+	for ; port <= 65535; port++ {
+		if taken[port] {
+			continue
+		}
+		if listener, err := net.Listen("tcp", Loopback(port)); err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, fmt.Errorf("no loopback port is free: end what listens there")
+}
+
 // FreePort returns a loopback port that nobody listens on now.
 func FreePort() (int, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -124,6 +124,23 @@ type gatewayPortBook struct {
 	Others map[string]gatewayPorts `json:"others,omitempty"`
 }
 
+// otherGateways is how far above the installation's own first port those of other gateways begin.
+const otherGateways = 30
+
+// freePorts are two above the installation's own that no other gateway has. A system gives ports from much higher on to
+// whoever connects somewhere: one of those might be taken when the gateway starts the next time.
+func (g *gateways) freePorts(book gatewayPortBook) (ports gatewayPorts, err error) {
+	taken := map[int]bool{}
+	for _, other := range book.Others {
+		taken[other.Device], taken[other.HTTP] = true, true
+	}
+	if ports.Device, err = home.FreePortFrom(g.ports.Device+otherGateways, taken); err != nil {
+		return ports, err
+	}
+	ports.HTTP, err = home.FreePortFrom(ports.Device+1, taken)
+	return ports, err
+}
+
 // portsOf returns the ports of a gateway: the installation's own for the first one, free ones for the others.
 func (g *gateways) portsOf(key string) (gatewayPorts, error) {
 	file := g.home.Data("gateway-ports.json")
@@ -145,10 +162,7 @@ func (g *gateways) portsOf(key string) (gatewayPorts, error) {
 		book.First = key
 		ports = gatewayPorts{Device: g.ports.Device, HTTP: g.ports.GatewayHTTP}
 	default:
-		if ports.Device, err = home.FreePort(); err != nil {
-			return ports, err
-		}
-		if ports.HTTP, err = home.FreePort(); err != nil {
+		if ports, err = g.freePorts(book); err != nil {
 			return ports, err
 		}
 		if book.Others == nil {

@@ -148,9 +148,9 @@ func TestGatewayPortsStayTheSame(t *testing.T) {
 		}
 		return p
 	}
-	first, second := ports("plant.edge"), ports("plant.other")
-	if first != (gatewayPorts{30450, 30451}) || second.Device == first.Device || second.HTTP == first.HTTP {
-		t.Errorf("first %v, second %v", first, second)
+	first, second, third := ports("plant.edge"), ports("plant.other"), ports("plant.third")
+	if first != (gatewayPorts{30450, 30451}) || second.Device < 30480 || second.HTTP <= second.Device || third.Device <= second.HTTP || third.HTTP <= third.Device || third.HTTP > 31000 {
+		t.Errorf("first %v, second %v, third %v", first, second, third)
 	}
 	g.ports = home.PortsFrom(40000)
 	if again := ports("plant.other"); again != second {
