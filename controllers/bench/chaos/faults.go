@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"wasmbed.dev/controllers/api/v1alpha1"
 	"wasmbed.dev/gateway/protocol"
 )
 
@@ -120,7 +122,11 @@ func (c *chaos) gatewayAway(ctx context.Context) error {
 	if err := c.calm(ctx); err != nil {
 		return err
 	}
-	part := gatewayPart(gateways[c.rand.IntN(len(gateways))])
+	device := &v1alpha1.Device{}
+	if err := c.objects.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "device-0"}, device); err != nil {
+		return err
+	}
+	part := "gateway-" + device.Status.Gateway
 	pid, err := c.pid(part)
 	if err != nil {
 		return nil
