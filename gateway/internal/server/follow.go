@@ -16,7 +16,8 @@ import (
 // followed is a cache of objects that is started and stopped while the gateway runs.
 type followed struct {
 	toolscache.SharedIndexInformer
-	stop context.CancelFunc
+	complete chan struct{} // closed when all objects have come, or it was stopped
+	stop     context.CancelFunc
 }
 
 // what is followed: the objects that the options select, stripped by transform, with changed called for every change.
@@ -51,5 +52,10 @@ func follow(ctx context.Context, live client.WithWatch, s selection) (*followed,
 	}
 	run, stop := context.WithCancel(ctx)
 	go informer.RunWithContext(run)
-	return &followed{informer, stop}, nil
+	complete := make(chan struct{})
+	go func() {
+		defer close(complete)
+		toolscache.WaitForCacheSync(run.Done(), informer.HasSynced)
+	}()
+	return &followed{informer, complete, stop}, nil
 }

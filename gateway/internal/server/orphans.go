@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -63,6 +64,19 @@ func (o *orphans) follow(ctx context.Context, gateways []string) error {
 		o.log.Info("a gateway is gone; its devices are served here when they come", "gone", key)
 	}
 	return nil
+}
+
+// await returns when all of them have come, or ctx has ended.
+func (o *orphans) await(ctx context.Context) {
+	o.mu.Lock()
+	caches := slices.Collect(maps.Values(o.of))
+	o.mu.Unlock()
+	for _, cache := range caches {
+		select {
+		case <-ctx.Done():
+		case <-cache.complete:
+		}
+	}
 }
 
 func (o *orphans) updated(d any) {

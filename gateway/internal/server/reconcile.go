@@ -264,7 +264,8 @@ const (
 // turnAway answers a connection of a genuine device that is not among this gateway's.
 func (s *Server) turnAway(ctx context.Context, c *conn) {
 	key := c.who.device
-	for deadline := time.Now().Add(cacheLag); time.Now().Before(deadline); {
+	s.fleet.orphans.await(ctx) // when a gateway is gone, its devices are here sooner than what the API server says of them
+	for deadline := time.Now().Add(cacheLag); ctx.Err() == nil && time.Now().Before(deadline); {
 		if d := s.fleet.adopt(ctx, key); d != nil {
 			c.apply(judge(d, c.who))
 			return
