@@ -20,7 +20,7 @@ type followed struct {
 	stop     context.CancelFunc
 }
 
-// what is followed: the objects that the options select, stripped by transform, with changed called for every change.
+// selection is what is followed: the objects that the options select, stripped by transform, with changed called for every change.
 type selection struct {
 	object    client.Object
 	list      func() client.ObjectList
