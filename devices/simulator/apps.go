@@ -286,7 +286,7 @@ func (d *Device) run(a *app) {
 	}
 	version, launch := *a.current, a.launch
 	before := a.ended
-	d.launches.Go(func() {
+	d.guests.Go(func() {
 		if before != nil {
 			<-before
 		}
@@ -338,10 +338,14 @@ func (d *Device) start(a *app, launch uint64, version protocol.App) {
 		d.unless(a, launch, func() { d.failed(a, err) })
 		return
 	}
-	inst.release = release
+	inst.release = func() {
+		release()
+		d.guests.Done()
+	}
 	started := false
 	d.unless(a, launch, func() {
 		a.inst, started = inst, true
+		d.guests.Add(1)
 		d.begun(a)
 		inst.begin()
 	})

@@ -107,7 +107,7 @@ type Device struct {
 	messages      atomic.Uint32 // published
 	links         *links
 	sessions      tls.ClientSessionCache // guarded by mu; replaced with the identity
-	launches      sync.WaitGroup
+	guests        sync.WaitGroup         // launches under way, and instances that have not ended
 
 	mu         sync.Mutex
 	ctx        context.Context // of Run; nil before and after
@@ -199,27 +199,21 @@ func (d *Device) boot(ctx context.Context) {
 	}
 }
 
-// halt stops all apps and waits for them.
+// halt stops all apps and waits until no guest code runs, also that of apps that were removed before.
 func (d *Device) halt() {
 	d.mu.Lock()
 	if d.unsaved != nil {
 		d.save()
 	}
-	var ending []chan struct{}
 	for _, a := range d.apps {
 		stopTimers(&a.refetch)
-		if d.end(a); a.ended != nil {
-			ending = append(ending, a.ended)
-		}
+		d.end(a)
 	}
 	d.ctx = nil
 	stopTimers(&d.unsaved)
 	d.report.stop()
 	d.mu.Unlock()
-	d.launches.Wait()
-	for _, ended := range ending {
-		<-ended
-	}
+	d.guests.Wait()
 }
 
 // uptime since boot.

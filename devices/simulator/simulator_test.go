@@ -190,6 +190,42 @@ func runningInstance(d *Device, app string) *instance {
 	return nil
 }
 
+// A device is off only when no guest code runs any more: its engine may be closed then, and code that ran without its
+// memory would end the process.
+func TestADeviceIsOffWhenARemovedAppHasEnded(t *testing.T) {
+	b, g := start(t)
+	g.desire(g.example("blink"))
+	g.phase("blink", protocol.PhaseRunning)
+	inst := runningInstance(b.device, "blink")
+	turns := &b.config.Engine.turns
+	busy := func(workers int) {
+		turns.mu.Lock()
+		defer turns.mu.Unlock()
+		turns.workers += workers
+	}
+	busy(turns.most) // nobody has a turn
+	g.desire()
+	until(t, "the app is removed", func() bool { return len(b.device.States()) == 0 })
+	off := make(chan struct{})
+	go func() {
+		b.powerOff()
+		close(off)
+	}()
+	select {
+	case <-off:
+		t.Fatal("the device is off before the removed app has ended")
+	case <-time.After(200 * time.Millisecond):
+	}
+	go turns.work()
+	<-off
+	busy(1 - turns.most)
+	select {
+	case <-inst.done:
+	default:
+		t.Fatal("the device is off, and the removed app has not ended")
+	}
+}
+
 func TestANewNumberForTheSameVersionRestartsNothing(t *testing.T) {
 	b, g := start(t)
 	blink := g.example("blink")
